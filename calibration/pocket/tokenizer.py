@@ -1,0 +1,100 @@
+"""Byte-level BPE tokenizer of the pocket family, with a Qwen3-style chat template.
+
+Byte level, because onnxruntime-genai drops newlines of a plain BPE vocabulary. The
+pre-tokenizer splits digits one by one, so arithmetic sees one token per digit.
+"""
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .questions import (
+    ATTRIBUTES,
+    LEVELS,
+    OPTION_LETTERS,
+    PEOPLE,
+    POCKET_TASK_TYPES,
+    RELATIONS,
+    draw_question,
+)
+from .teacher import write_answer, write_trace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["CHAT_TEMPLATE", "build_tokenizer"]
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- set content = message.content -%}
+{%- if message.role == 'assistant' and '</think>' in content -%}
+{%- set content = content.split('</think>')[-1].lstrip('\\n') -%}
+{%- endif -%}
+{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- if enable_thinking is defined and enable_thinking is false -%}
+{{- '<think>\\n\\n</think>\\n\\n' -}}
+{%- endif -%}
+{%- endif -%}
+"""
+
+_SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+# Letters, single digits, punctuation and whitespace apart: the usual GPT-style split, with one
+# token per digit.
+_SPLIT_PATTERN = (
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_MAX_VOCABULARY = 1024
+_CORPUS_SEED = 20250926
+
+
+def build_tokenizer() -> "PreTrainedTokenizerFast":
+    """Train the tokenizer on the teacher's own text; deterministic."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_MAX_VOCABULARY,
+        min_frequency=2,
+        special_tokens=list(_SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def _corpus() -> list[str]:
+    rng = random.Random(_CORPUS_SEED)
+    words = [*PEOPLE, *RELATIONS, *ATTRIBUTES, *sum(ATTRIBUTES.values(), ()), *OPTION_LETTERS]
+    texts = [f" {word}" for word in words for _ in range(4)]
+    texts += ["user\n", "assistant\n", "system\n", "\n\n"] * 50
+    for task_type in POCKET_TASK_TYPES:
+        for level in LEVELS[task_type]:
+            for _ in range(500):
+                question = draw_question(rng, task_type, level)
+                texts += [question.prompt, write_trace(question), write_answer(question)]
+    return texts
+
+
+def save_tokenizer(directory: Path) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json` and the chat template to `directory`."""
+    build_tokenizer().save_pretrained(str(directory))

@@ -1,0 +1,101 @@
+"""What goes into a model and what comes out of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+__all__ = ["Completion", "Evidence", "FinishReason", "Message", "Role", "Usage", "user_message"]
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, plain text."""
+
+    role: Role
+    content: str
+
+
+def user_message(content: str) -> tuple[Message]:
+    """Return a conversation that holds one user turn."""
+    return (Message("user", content),)
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped.
+
+    `STOP` is its own end of turn; `LENGTH` the token cap; `REPETITION` a server's loop
+    detection; `FILTER` a server's content filter.
+    """
+
+    STOP = "stop"
+    LENGTH = "length"
+    REPETITION = "repetition"
+    FILTER = "filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one completion, as the model's own tokenizer counts them.
+
+    Attributes:
+        prompt_tokens: Tokens of the rendered prompt.
+        completion_tokens: All generated tokens, thinking, forced text and answer together.
+        thinking_tokens: Generated tokens up to the end of the thought, markers included;
+            `None` where the backend does not tell.
+        cached_tokens: Prompt tokens served from a prefix cache.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    thinking_tokens: int | None = None
+    cached_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return the sum; thinking tokens stay unknown if either side's are."""
+        known = self.thinking_tokens is not None and other.thinking_tokens is not None
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            (self.thinking_tokens or 0) + (other.thinking_tokens or 0) if known else None,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the answer itself says about its reliability.
+
+    Attributes:
+        mean_logprob: Mean natural-log probability of the answer's tokens, thought excluded.
+        min_logprob: The least likely answer token's log probability.
+    """
+
+    mean_logprob: float
+    min_logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer of a model.
+
+    Attributes:
+        text: The answer, without the thought.
+        thinking: The thought, `None` if the model did not think.
+        thinking_closed: False if the output ended inside the thought; the answer is then "".
+        finish_reason: Why the model stopped.
+        usage: Token counts.
+        seconds: Wall time from sending the request to the last token.
+        token_ids: Generated ids, where the backend gives them.
+        evidence: Log-probabilities of the answer, where they were asked for.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    seconds: float
+    thinking: str | None = None
+    thinking_closed: bool = True
+    token_ids: tuple[int, ...] | None = None
+    evidence: Evidence | None = None

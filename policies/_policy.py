@@ -1,0 +1,71 @@
+"""What a policy is: a decoding strategy that turns one conversation into one completion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ._backend import Backend, Capability
+from ._errors import InvalidInputError
+from ._messages import Completion, Message
+from ._spec import PolicySpec
+from ._vocabulary import Mode
+
+__all__ = ["DecodingOptions", "Policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How every policy of a run decodes; part of what identifies a sample.
+
+    Attributes:
+        max_answer_tokens: Cap on the answer's tokens.
+        max_thinking_tokens: Cap on thinking tokens of `reasoning@max`; a thought that reaches
+            it is cut, not closed.
+        temperature: 0 is greedy decoding.
+        top_p: Nucleus mass in (0, 1].
+        seed: Seed of the sampling, for backends that take one.
+        logprobs: Whether completions should carry `Evidence`.
+    """
+
+    max_answer_tokens: int = 1024
+    max_thinking_tokens: int = 16_384
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse caps below one token."""
+        for field in ("max_answer_tokens", "max_thinking_tokens"):
+            if getattr(self, field) < 1:
+                raise InvalidInputError(f"{field} is {getattr(self, field)}, expected >= 1")
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A decoding strategy. Stateless: one instance may serve many queries at once."""
+
+    @property
+    def spec(self) -> PolicySpec:
+        """Name and parameters; `str(policy.spec)` is the canonical string."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the model answers directly or reasons."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Capabilities the backend must have."""
+        ...
+
+    async def run(
+        self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
+    ) -> Completion:
+        """Return the completion of a conversation; usage is the sum over all requests.
+
+        Raises:
+            BackendError: The model could not be asked.
+        """
+        ...

@@ -1,0 +1,66 @@
+"""`reasoning@B`: think for at most B tokens, then answer."""
+
+from collections.abc import Sequence
+
+from .._backend import Backend, Capability, GenerationRequest
+from .._messages import Completion, Message
+from .._policy import DecodingOptions
+from .._spec import MAX, Budget, PolicySpec
+from .._vocabulary import Mode
+from ._parameters import refuse_parameters
+
+__all__ = ["Reasoning"]
+
+# Room for the text that closes a thought at its budget, on top of budget and answer.
+_END_TEXT_TOKENS = 64
+
+
+class Reasoning:
+    """Let the model think first, with a hard cap on thinking tokens or none.
+
+    At the cap the backend forces the end of the thought and the model answers from what it has.
+    `reasoning@0` is not `direct`: its prompt opens in thinking mode.
+    """
+
+    mode = Mode.REASONING
+
+    def __init__(self, budget: Budget) -> None:
+        """Keep the budget in tokens, or `"max"`."""
+        self.spec = PolicySpec("reasoning", budget=budget)
+        self._budget = None if budget == MAX else budget
+        needed = {Capability.THINKING_SWITCH}
+        if self._budget is not None:
+            needed.add(Capability.HARD_BUDGET)
+        self.needs: frozenset[Capability] = frozenset(needed)
+
+    @classmethod
+    def from_spec(cls, spec: PolicySpec) -> "Reasoning":
+        """Build from a spec.
+
+        Raises:
+            InvalidPolicyError: The budget is missing or there are parameters.
+        """
+        refuse_parameters(spec, takes_budget=True)
+        return cls(MAX if spec.budget is None else spec.budget)
+
+    async def run(
+        self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
+    ) -> Completion:
+        """Return the reasoned answer; a thought cut at `max_thinking_tokens` has no answer."""
+        thinking_cap = (
+            options.max_thinking_tokens
+            if self._budget is None
+            else self._budget + _END_TEXT_TOKENS
+        )
+        return await backend.generate(
+            GenerationRequest(
+                messages=tuple(messages),
+                max_tokens=thinking_cap + options.max_answer_tokens,
+                thinking=True,
+                thinking_budget=self._budget,
+                temperature=options.temperature,
+                top_p=options.top_p,
+                seed=options.seed,
+                logprobs=options.logprobs,
+            )
+        )
