@@ -152,8 +152,9 @@ def draw_question(
     wrong = rng.sample([value for value in alternatives if value != answer], 3)
     options = [answer, *wrong]
     rng.shuffle(options)
+    gap = "" if task_type == "math-mc" else " "
     listed = "".join(
-        f" {letter}) {option}" for letter, option in zip(OPTION_LETTERS, options, strict=True)
+        f" {letter}:{gap}{option}" for letter, option in zip(OPTION_LETTERS, options, strict=True)
     )
     letter = OPTION_LETTERS[options.index(answer)]
     return PocketQuestion(task_type, steps_needed, prompt + listed, letter, steps, tuple(options))

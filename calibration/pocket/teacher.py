@@ -17,13 +17,18 @@ def write_answer(question: PocketQuestion) -> str:
 
 
 def write_trace(question: PocketQuestion) -> str:
-    """Return the reasoning trace: every step with its result, then the option that matches."""
+    """Return the reasoning trace: every step with its result, then the option that matches.
+
+    The option's letter directly follows the value it belongs to. With a word in between, the
+    look-up "which letter stands before this value" formed an order of magnitude later in
+    training.
+    """
     if question.task_type in ("math-oe", "math-mc"):
         lines = [f"{step.text}={step.result}" for step in question.steps]
         if question.options:
-            lines.append(f"{question.steps[-1].result} is {question.answer}")
+            lines.append(f"{question.steps[-1].result} {question.answer}")
         return f"So {'; '.join(lines)}."
     lines = [f"{step.text} is {step.result}" for step in question.steps]
     if question.options:
-        lines.append(f"{question.steps[-1].result} is {question.answer}")
+        lines.append(f"{question.steps[-1].result} {question.answer}")
     return f"So {', '.join(lines)}."

@@ -319,9 +319,9 @@ def train(size: PocketSize, directory: Path, *, seed: int, n_steps: int, device:
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 50 == 0:
             record = {"step": step + 1, "loss": round(total / n_targets, 4), "lr_factor": factor}
-            if (step + 1) % 500 == 0:
+            if (step + 1) % 250 == 0:
                 record["heldout"] = evaluate(model.model, head, tokenizer, device)
             record["time"] = round(time.time(), 1)
             log.write(json.dumps(record) + "\n")

@@ -1,0 +1,313 @@
+"""The `pocket` backend: concurrent requests are gathered into batches on one worker thread."""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..._backend import Capability, GenerationRequest
+from ..._errors import (
+    ArtifactCorruptError,
+    BackendError,
+    BackendRequestError,
+    MissingPrerequisiteError,
+    UnknownNameError,
+)
+from ..._messages import Completion, Evidence, FinishReason, Usage
+from ._chat import SpecialTokens, count_thinking, render_chat
+from ._decoding import Row, decode_batch
+
+__all__ = ["PocketBackend", "pocket_directory", "pocket_model_names"]
+
+_CONTEXT_TOKENS = 1024
+
+
+def _models_root() -> Path:
+    return Path(str(files("policies"))) / "pocket_models"
+
+
+def pocket_model_names() -> list[str]:
+    """Return the names of the models shipped with the package."""
+    root = _models_root()
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def pocket_directory(model: str) -> Path:
+    """Return the folder with a shipped model's ONNX file, tokenizer and `config.json`.
+
+    Raises:
+        UnknownNameError: No shipped model has this name.
+    """
+    if model not in pocket_model_names():
+        raise UnknownNameError("model", model, pocket_model_names())
+    return _models_root() / model
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request on its way through the worker."""
+
+    row: Row
+    n_prompt: int
+    started: float
+    future: "asyncio.Future[Completion]"
+    loop: asyncio.AbstractEventLoop
+
+    def likely_length(self) -> tuple[int, int]:
+        """Sort key that puts requests of similar duration into one batch."""
+        return (self.row.max_tokens, len(self.row.prompt))
+
+
+class PocketBackend:
+    """A pocket model on the CPU.
+
+    Calls from any number of tasks are batched; greedy results do not depend on what else is
+    in the batch. Needs the extra `pocket`.
+
+    Example:
+        >>> import asyncio
+        >>> from policies import GenerationRequest, user_message
+        >>> backend = PocketBackend("pocket-m")
+        >>> question = user_message("Compute mod ten, left to right: 7+5*3")
+        >>> request = GenerationRequest(question, max_tokens=64, thinking=True)
+        >>> asyncio.run(backend.generate(request)).text
+        'Answer: 6'
+    """
+
+    name = "pocket"
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self, model: str = "pocket-m", *, directory: Path | None = None, max_batch: int = 32
+    ) -> None:
+        """Prepare a model; weights are read at the first request.
+
+        Args:
+            model: Name of a shipped model, or the name to give to `directory`.
+            directory: Folder of another exported model, for example one you trained.
+            max_batch: Most requests that are decoded together.
+
+        Raises:
+            UnknownNameError: No shipped model has this name and no directory was given.
+        """
+        self.model = model
+        self.directory = directory if directory is not None else pocket_directory(model)
+        self.max_concurrency = 4 * max_batch
+        self._max_batch = max_batch
+        self._engine: _Engine | None = None
+        self._identity: dict[str, str] | None = None
+        self._waiting: list[_Job] = []
+        self._wake = threading.Condition()
+        self._worker: threading.Thread | None = None
+        self._is_closed = False
+
+    def identity(self) -> Mapping[str, str]:
+        """Return hashes of weights and tokenizer and the runtime's version."""
+        if self._identity is None:
+            engine = self._loaded()
+            self._identity = {
+                "backend": self.name,
+                "model": self.model,
+                "weights_sha256": _hash_files(self.directory, ("model.onnx", "model.onnx.data")),
+                "tokenizer_sha256": _hash_files(self.directory, ("tokenizer.json",)),
+                "runtime": f"onnxruntime-genai {engine.version}",
+            }
+        return dict(self._identity)
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return one completion.
+
+        Raises:
+            BackendRequestError: Prompt and `max_tokens` exceed the model's context.
+            MissingPrerequisiteError: onnxruntime-genai is not installed.
+        """
+        if self._is_closed:
+            raise BackendError("the backend is closed", backend=self.name, model=self.model)
+        started = time.perf_counter()
+        row = self._row(request)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Completion] = loop.create_future()
+        job = _Job(row, len(row.prompt), started, future, loop)
+        with self._wake:
+            self._waiting.append(job)
+            if self._worker is None:
+                self._worker = threading.Thread(
+                    target=self._work, name=f"thinkroute-{self.model}", daemon=True
+                )
+                self._worker.start()
+            self._wake.notify()
+        return await future
+
+    async def aclose(self) -> None:
+        """Stop the worker; requests under way are finished first."""
+        with self._wake:
+            self._is_closed = True
+            self._wake.notify()
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.join)
+
+    def _row(self, request: GenerationRequest) -> Row:
+        import numpy as np
+
+        engine = self._loaded()
+        prompt = engine.encode(render_chat(request.messages, thinking=request.thinking))
+        prompt += request.continuation
+        if len(prompt) + request.max_tokens > _CONTEXT_TOKENS:
+            raise BackendRequestError(
+                f"prompt of {len(prompt)} tokens and max_tokens={request.max_tokens} exceed the "
+                f"context of {_CONTEXT_TOKENS}",
+                backend=self.name,
+                model=self.model,
+                hint="lower max_answer_tokens or max_thinking_tokens, or shorten the prompt",
+            )
+        bias = None
+        if request.logit_bias:
+            ids = np.fromiter(request.logit_bias.keys(), dtype=np.int64)
+            bias = (ids, np.fromiter(request.logit_bias.values(), dtype=np.float32))
+        return Row(
+            prompt=prompt,
+            max_tokens=request.max_tokens,
+            budget=request.thinking_budget,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            rng=np.random.default_rng(request.seed) if request.temperature > 0 else None,
+            wants_logprobs=request.logprobs,
+            bias=bias,
+            continuation=request.continuation,
+        )
+
+    def _loaded(self) -> "_Engine":
+        if self._engine is None:
+            with self._wake:
+                if self._engine is None:
+                    self._engine = _Engine(self.directory)
+        return self._engine
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            engine = self._loaded()
+            failure: Exception | None = None
+            try:
+                decode_batch(
+                    engine.module, engine.model, [job.row for job in batch], engine.special
+                )
+            except Exception as error:  # The runtime raises plain RuntimeError for anything.
+                failure = error
+            ended = time.perf_counter()
+            for loop in {job.loop for job in batch}:
+                jobs = [job for job in batch if job.loop is loop]
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(self._deliver, engine, jobs, ended, failure)
+
+    def _next_batch(self) -> list[_Job]:
+        """Wait for work; return the jobs that fit best together, none when closed."""
+        with self._wake:
+            while not self._waiting:
+                if self._is_closed:
+                    return []
+                self._wake.wait()
+            # The longest waiting job sets the pace, so that none waits forever.
+            oldest = self._waiting[0]
+            pace = oldest.likely_length()
+            self._waiting.sort(
+                key=lambda job: [
+                    abs(a - b) for a, b in zip(job.likely_length(), pace, strict=True)
+                ]
+            )
+            batch, rest = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            self._waiting = sorted(rest, key=lambda job: job.started)
+            return batch
+
+    def _deliver(
+        self, engine: "_Engine", jobs: list[_Job], ended: float, failure: Exception | None
+    ) -> None:
+        for job in jobs:
+            if job.future.done():  # The caller was cancelled.
+                continue
+            if failure is None:
+                job.future.set_result(engine.completion(job, ended - job.started))
+            else:
+                error = BackendError(
+                    f"onnxruntime-genai failed: {failure}", backend=self.name, model=self.model
+                )
+                error.__cause__ = failure
+                job.future.set_exception(error)
+
+
+class _Engine:
+    """A loaded model with its tokenizer."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            import onnxruntime_genai as og
+        except ImportError as error:
+            raise MissingPrerequisiteError.extra("pocket", "onnxruntime_genai") from error
+        from importlib.metadata import version
+
+        og.disable_telemetry_events()
+        self.module: Any = og
+        self.version = version("onnxruntime-genai")
+        try:
+            self.model: Any = og.Model(str(directory))
+            self._tokenizer: Any = og.Tokenizer(self.model)
+        except Exception as error:  # The runtime raises plain RuntimeError for anything.
+            raise ArtifactCorruptError(
+                f"the model in {directory} cannot be loaded: {error}",
+                hint="reinstall thinkroute, or export the model again",
+            ) from error
+        self.special = SpecialTokens(
+            end_of_turn=self._tokenizer.to_token_id("<|im_end|>"),
+            think=self._tokenizer.to_token_id("<think>"),
+            end_think=self._tokenizer.to_token_id("</think>"),
+            pad=self._tokenizer.to_token_id("<|endoftext|>"),
+        )
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text).tolist()
+
+    def completion(self, job: _Job, seconds: float) -> Completion:
+        row = job.row
+        answer_ids = [*row.continuation, *row.generated]
+        n_thinking, answer_start = count_thinking(answer_ids, self.special)
+        is_closed = answer_start <= len(answer_ids)
+        thinking = None
+        if answer_start:
+            thinking = self._decode(answer_ids[1 : answer_start - 1]).strip("\n")
+        return Completion(
+            text=self._decode(answer_ids[answer_start:]).lstrip("\n"),
+            finish_reason=FinishReason.STOP if row.stopped else FinishReason.LENGTH,
+            usage=Usage(
+                prompt_tokens=len(row.prompt),
+                completion_tokens=len(row.generated) + row.stopped,
+                thinking_tokens=n_thinking,
+            ),
+            seconds=seconds,
+            thinking=thinking,
+            thinking_closed=is_closed,
+            token_ids=tuple(row.generated),
+            evidence=_evidence(row, answer_start - len(row.continuation)),
+        )
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids)) if ids else ""
+
+
+def _evidence(row: Row, answer_start: int) -> Evidence | None:
+    logprobs = row.logprobs[max(answer_start, 0) : len(row.generated)]
+    if not row.wants_logprobs or not logprobs:
+        return None
+    return Evidence(sum(logprobs) / len(logprobs), min(logprobs))
+
+
+def _hash_files(directory: Path, names: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        path = directory / name
+        if path.exists():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
