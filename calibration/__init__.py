@@ -1,0 +1,73 @@
+"""Measure policies: tasks, graders, plans, runs, stores, statistics and tables.
+
+Names are loaded on first use, so that `import calibration` stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._models import ModelFacts, describe_model
+    from ._outcomes import Cell, Outcome, OutcomeRecord
+    from ._plan import Arm, Plan, PlanSize, Sample
+    from ._run import Progress, RunSummary, run_plan, store_path
+    from ._store import RunStore
+    from ._table import MeasuredTable, aggregate
+    from .tasks import ColumnMapping, Question, Task, load_tasks, task_names
+
+__all__ = [
+    "Arm",
+    "Cell",
+    "ColumnMapping",
+    "MeasuredTable",
+    "ModelFacts",
+    "Outcome",
+    "OutcomeRecord",
+    "Plan",
+    "PlanSize",
+    "Progress",
+    "Question",
+    "RunStore",
+    "RunSummary",
+    "Sample",
+    "Task",
+    "aggregate",
+    "describe_model",
+    "load_tasks",
+    "run_plan",
+    "store_path",
+    "task_names",
+]
+
+_HOMES = {
+    "Arm": "._plan",
+    "Cell": "._outcomes",
+    "ColumnMapping": ".tasks",
+    "MeasuredTable": "._table",
+    "ModelFacts": "._models",
+    "Outcome": "._outcomes",
+    "OutcomeRecord": "._outcomes",
+    "Plan": "._plan",
+    "PlanSize": "._plan",
+    "Progress": "._run",
+    "Question": ".tasks",
+    "RunStore": "._store",
+    "RunSummary": "._run",
+    "Sample": "._plan",
+    "Task": ".tasks",
+    "aggregate": "._table",
+    "describe_model": "._models",
+    "load_tasks": ".tasks",
+    "run_plan": "._run",
+    "store_path": "._run",
+    "task_names": ".tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value

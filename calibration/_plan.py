@@ -1,0 +1,157 @@
+"""A plan: which arms answer which questions, and what that will cost at most."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from policies import Backend, DecodingOptions, InvalidInputError, Mode, Policy, require
+
+from ._models import ModelFacts
+from .tasks import Question, Task
+
+__all__ = ["Arm", "Plan", "PlanSize", "Sample"]
+
+_BLOCK_QUESTIONS = 256
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A model asked in one way.
+
+    Attributes:
+        backend: How the model is reached.
+        policy: What is done with a query.
+        facts: What is known about the model.
+    """
+
+    backend: Backend
+    policy: Policy
+    facts: ModelFacts
+
+    @property
+    def name(self) -> str:
+        """Model and policy, such as `pocket-m:reasoning@max`."""
+        return f"{self.facts.model}:{self.policy.spec}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One planned generation; `key` identifies everything that can change its output."""
+
+    key: str
+    arm: Arm
+    task: Task
+    question: Question
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSize:
+    """What a plan amounts to.
+
+    Attributes:
+        n_questions: Distinct questions.
+        n_requests: Requests to send if nothing is finished yet.
+        prompt_tokens: Rough estimate of all prompt tokens, at four characters a token.
+        max_completion_tokens: Upper bound of all generated tokens.
+    """
+
+    n_questions: int
+    n_requests: int
+    prompt_tokens: int
+    max_completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every arm on every question.
+
+    Attributes:
+        tasks: What is asked.
+        arms: Who answers, and how.
+        options: How every arm decodes.
+        repeats: Independent answers per question; more than one needs a temperature above 0.
+        seed: Base of the per-sample seeds.
+    """
+
+    tasks: tuple[Task, ...]
+    arms: tuple[Arm, ...]
+    options: DecodingOptions
+    repeats: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse empty and contradictory plans before anything is sent."""
+        if not self.tasks or not self.arms:
+            raise InvalidInputError("a plan needs at least one task and one policy")
+        if self.repeats < 1 or (self.repeats > 1 and self.options.temperature == 0):
+            raise InvalidInputError(
+                f"repeats={self.repeats} at temperature {self.options.temperature}",
+                hint="repeated greedy answers are equal: set a temperature above 0",
+            )
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise InvalidInputError(f"two tasks have one name: {', '.join(sorted(names))}")
+        for arm in self.arms:
+            require(arm.backend, arm.policy.needs)
+
+    def size(self) -> PlanSize:
+        """Return the number of requests and tokens to expect."""
+        n_questions = sum(len(task.questions) for task in self.tasks)
+        characters = sum(len(q.prompt) for task in self.tasks for q in task.questions)
+        per_question = sum(self.max_completion_tokens(arm) for arm in self.arms)
+        return PlanSize(
+            n_questions=n_questions,
+            n_requests=n_questions * len(self.arms) * self.repeats,
+            prompt_tokens=(
+                characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN
+            ),
+            max_completion_tokens=n_questions * self.repeats * per_question,
+        )
+
+    def max_completion_tokens(self, arm: Arm) -> int:
+        """Return the most tokens one answer of an arm may have."""
+        if arm.policy.mode is Mode.IFT:
+            return self.options.max_answer_tokens
+        budget = arm.policy.spec.budget
+        thinking = budget if isinstance(budget, int) else self.options.max_thinking_tokens
+        return thinking + self.options.max_answer_tokens
+
+    def sample_options(self, sample: "Sample") -> DecodingOptions:
+        """Return how one sample decodes; sampled answers get a seed of their own."""
+        if self.options.temperature == 0:
+            return self.options
+        return replace(self.options, seed=int(sample.key[:15], 16))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield all samples; arms advance through the questions side by side, in blocks.
+
+        A run that is stopped early has then asked every arm nearly the same questions.
+        """
+        keys = [(arm, _arm_digest(arm, self.options)) for arm in self.arms]
+        for repeat in range(self.repeats):
+            for task in self.tasks:
+                for start in range(0, len(task.questions), _BLOCK_QUESTIONS):
+                    block = task.questions[start : start + _BLOCK_QUESTIONS]
+                    for arm, digest in keys:
+                        for question in block:
+                            key = _sample_key(digest, question, repeat, self.seed)
+                            yield Sample(key, arm, task, question, repeat)
+
+
+def _arm_digest(arm: Arm, options: DecodingOptions) -> str:
+    """Hash what identifies an arm's answers: backend, model, policy and decoding."""
+    identity: dict[str, Any] = {
+        "backend": dict(arm.backend.identity()),
+        "policy": str(arm.policy.spec),
+        "options": {k: v for k, v in asdict(options).items() if k != "seed"},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _sample_key(arm_digest: str, question: Question, repeat: int, seed: int) -> str:
+    parts = (arm_digest, question.id, str(repeat), str(seed))
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()
