@@ -25,7 +25,7 @@ from ._errors import (
 )
 from ._messages import Completion, Evidence, FinishReason, Message, Role, Usage, user_message
 from ._policy import DecodingOptions, Policy
-from ._registry import build_policy, policy_names
+from ._registry import backend_names, build_backend, build_policy, policy_names
 from ._spec import MAX, Budget, ParameterValue, PolicySpec
 from ._vocabulary import TASK_TYPES, Mode, ModelSize, check_task_type
 
@@ -68,6 +68,8 @@ __all__ = [
     "ThinkrouteError",
     "UnknownNameError",
     "Usage",
+    "backend_names",
+    "build_backend",
     "build_policy",
     "check_task_type",
     "policy_names",

@@ -57,9 +57,7 @@ class ModelSize:
             InvalidSizeError: It is not a positive number with an optional K, M, B or T.
         """
         match = _SIZE.fullmatch(text.strip())
-        n_params = (
-            round(float(match.group(1)) * _SCALE[match.group(2).lower()]) if match else 0
-        )
+        n_params = round(float(match.group(1)) * _SCALE[match.group(2).lower()]) if match else 0
         if n_params <= 0:
             raise InvalidSizeError(
                 f"model size {text!r} is not a size",

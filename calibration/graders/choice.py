@@ -3,15 +3,26 @@
 import re
 
 from ._grader import Grade
-from .anchored import find_anchored_answer
+from .anchored import find_anchored_answer, unwrap_latex
 
 __all__ = ["ChoiceGrader"]
 
-_LETTER = re.compile(r"(?:\\text\{)?[(\[]?([A-Za-z])[)\].:}]*(?:\s|$)")
+_LETTER = re.compile(
+    r"(?:(?:option|choice)\s{1,8})?[(\[]?([A-Za-z])"
+    r"(?:([)\].:}]+|[,;](?!\s*[(\[]?[A-Za-z](?:\W|$)))(?=\s|$)|(?=\s|$))",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(r"\s*(?:or|and|&|/)\s*[(\[]?[A-Za-z](?:[)\].:}]|\s|$)", re.IGNORECASE)
+_WORD = re.compile(r"\s+[a-z]")
+_REASON = re.compile(r"\s+(?:because|since|as|is)\b")
 
 
 class ChoiceGrader:
-    """Compare the letter the answer begins with, as in `B`, `(B)` or `B) Mammography`."""
+    """Compare the letter the answer begins with, as in `B`, `(B)` or `B) Mammography`.
+
+    Two letters (`A or B`) are no answer, and neither is a sentence that merely begins with the
+    word `A` or `I`.
+    """
 
     name = "choice"
     version = 1
@@ -19,7 +30,16 @@ class ChoiceGrader:
     def grade(self, answer: str, gold: str) -> Grade:
         """Judge one answer."""
         found = find_anchored_answer(answer)
-        match = _LETTER.match(found) if found else None
-        if match is None:
+        letter = _leading_letter(unwrap_latex(found)) if found else None
+        if letter is None:
             return Grade(False, found)
-        return Grade(match.group(1).upper() == gold.strip().upper(), match.group(1).upper())
+        return Grade(letter == gold.strip().upper(), letter)
+
+
+def _leading_letter(text: str) -> str | None:
+    match = _LETTER.match(text)
+    if match is None or _HEDGE.match(text, match.end()):
+        return None
+    letter = match.group(1).upper()
+    is_word = letter in "AI" and not match.group(2) and _WORD.match(text, match.end())
+    return None if is_word and not _REASON.match(text, match.end()) else letter

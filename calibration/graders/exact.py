@@ -3,7 +3,7 @@
 import unicodedata
 
 from ._grader import Grade
-from .anchored import find_anchored_answer
+from .anchored import find_anchored_answer, unwrap_latex
 
 __all__ = ["ExactGrader", "PocketGrader"]
 
@@ -19,7 +19,9 @@ class ExactGrader:
         found = find_anchored_answer(answer)
         if found is None:
             return Grade(False, None)
-        return Grade(_normalise(found) == _normalise(gold), found)
+        wanted = _normalise(gold)
+        is_correct = wanted in (_normalise(found), _normalise(unwrap_latex(found)))
+        return Grade(is_correct, found)
 
 
 class PocketGrader:

@@ -1,0 +1,1 @@
+"""The pocket family: tiny hybrid models, their questions, their teacher and their training."""

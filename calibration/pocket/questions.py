@@ -22,6 +22,7 @@ __all__ = [
     "Split",
     "Step",
     "draw_question",
+    "options_up_to_answer",
     "stream_questions",
 ]
 
@@ -152,12 +153,24 @@ def draw_question(
     wrong = rng.sample([value for value in alternatives if value != answer], 3)
     options = [answer, *wrong]
     rng.shuffle(options)
-    gap = "" if task_type == "math-mc" else " "
     listed = "".join(
-        f" {letter}:{gap}{option}" for letter, option in zip(OPTION_LETTERS, options, strict=True)
+        f" {letter}:{_gap(option)}{option}"
+        for letter, option in zip(OPTION_LETTERS, options, strict=True)
     )
     letter = OPTION_LETTERS[options.index(answer)]
     return PocketQuestion(task_type, steps_needed, prompt + listed, letter, steps, tuple(options))
+
+
+def _gap(option: str) -> str:
+    """Return what stands between an option's letter and its text: a digit stands alone."""
+    return "" if option.isdigit() else " "
+
+
+def options_up_to_answer(question: PocketQuestion) -> str:
+    """Return the options as the prompt lists them, ending with the right one."""
+    n_read = OPTION_LETTERS.index(question.answer) + 1
+    pairs = zip(OPTION_LETTERS, question.options[:n_read], strict=False)
+    return ", ".join(f"{letter}:{_gap(option)}{option}" for letter, option in pairs)
 
 
 def _draw_arithmetic(

@@ -4,7 +4,7 @@ Both answers are written for the *same* question, the paired-supervision design 
 "When Does Reasoning Matter?" (arXiv 2509.22193, section 2.1), in miniature.
 """
 
-from .questions import PocketQuestion
+from .questions import PocketQuestion, options_up_to_answer
 
 __all__ = ["ANSWER_PREFIX", "write_answer", "write_trace"]
 
@@ -17,18 +17,14 @@ def write_answer(question: PocketQuestion) -> str:
 
 
 def write_trace(question: PocketQuestion) -> str:
-    """Return the reasoning trace: every step with its result, then the option that matches.
+    """Return the reasoning trace: every step with its result, then the options read in order.
 
-    The option's letter directly follows the value it belongs to. With a word in between, the
-    look-up "which letter stands before this value" formed an order of magnitude later in
-    training.
+    The options are read up to the one that matches. Reading them is what makes the choice
+    learnable at this scale: naming the matching letter at once needs a look-up by content that
+    had not formed when everything else was learned.
     """
-    if question.task_type in ("math-oe", "math-mc"):
-        lines = [f"{step.text}={step.result}" for step in question.steps]
-        if question.options:
-            lines.append(f"{question.steps[-1].result} {question.answer}")
-        return f"So {'; '.join(lines)}."
-    lines = [f"{step.text} is {step.result}" for step in question.steps]
-    if question.options:
-        lines.append(f"{question.steps[-1].result} {question.answer}")
-    return f"So {', '.join(lines)}."
+    is_arithmetic = question.task_type in ("math-oe", "math-mc")
+    equals, separator = ("=", "; ") if is_arithmetic else (" is ", ", ")
+    lines = [f"{step.text}{equals}{step.result}" for step in question.steps]
+    trace = f"So {separator.join(lines)}"
+    return f"{trace}; {options_up_to_answer(question)}." if question.options else f"{trace}."

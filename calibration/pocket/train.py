@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .questions import POCKET_TASK_TYPES, PocketQuestion, draw_question, stream_questions
+from .questions import (
+    LEVELS,
+    POCKET_TASK_TYPES,
+    PocketQuestion,
+    draw_question,
+    stream_questions,
+)
 from .sizes import POCKET_SIZES, PocketSize
 from .teacher import write_answer, write_trace
 from .tokenizer import build_tokenizer
@@ -29,13 +35,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-QUESTIONS_PER_STEP = 128
+QUESTIONS_PER_STEP = 96
 MICRO_BATCHES = 2
 WARMUP_STEPS = 100
 DECAY_SHARE = 0.3
 """Warm-up, stable, decay schedule as in arXiv 2509.22193 App. C; the decay is longer because
 the runs are short."""
 CHECKPOINT_EVERY_S = 120.0
+
+_EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,10 @@ class PairedExample:
 
     prompt: list[int]
     branches: tuple[tuple[list[int], list[int]], tuple[list[int], list[int]]]
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.prompt) + sum(len(c) + len(t) for c, t in self.branches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +82,11 @@ def encode_examples(
     questions: list[PocketQuestion], tokenizer: "PreTrainedTokenizerFast"
 ) -> list[PairedExample]:
     """Return the ids of questions with their direct and their reasoning answers."""
-    texts: list[str] = ["<think>\n\n</think>\n\n"]
+    texts: list[str] = [_EMPTY_THOUGHT]
     for question in questions:
         closing = f"{write_answer(question)}<|im_end|>"
         texts += [
-            f"<|im_start|>user\n{question.prompt}<|im_end|>\n<|im_start|>assistant\n",
+            _header(question.prompt),
             closing,
             f"<think>\n{write_trace(question)}\n</think>\n\n{closing}",
         ]
@@ -86,14 +98,15 @@ def encode_examples(
     ]
 
 
+def _header(prompt: str) -> str:
+    return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+
+
 def collate(examples: list[PairedExample], pad_id: int) -> Batch:
     """Pad examples to one length and build the mask that keeps the two branches apart."""
     import torch
 
-    length = max(
-        len(e.prompt) + sum(len(context) + len(target) for context, target in e.branches)
-        for e in examples
-    )
+    length = max(map(len, examples))
     shape = (len(examples), length)
     ids = torch.full(shape, pad_id)
     positions = torch.zeros(shape, dtype=torch.long)
@@ -201,13 +214,16 @@ def training_examples(
     rng = random.Random(f"train/{seed}/{step}")
     questions: list[PocketQuestion] = []
     while len(questions) < QUESTIONS_PER_STEP:
-        question = draw_question(rng, POCKET_TASK_TYPES[len(questions) % 4])
+        task_type = POCKET_TASK_TYPES[len(questions) % 4]
+        # Direct mode can learn few-step questions only: show them more often than the
+        # evaluation, which draws levels uniformly, does.
+        levels = LEVELS[task_type]
+        level = rng.choices(levels, weights=[1 / level for level in levels])[0]
+        question = draw_question(rng, task_type, level)
         if question.split == "train":
             questions.append(question)
     examples = encode_examples(questions, tokenizer)
-    return sorted(
-        examples, key=lambda e: len(e.prompt) + sum(len(c) + len(t) for c, t in e.branches)
-    )
+    return sorted(examples, key=len)
 
 
 class Checkpoint:

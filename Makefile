@@ -1,0 +1,77 @@
+# Every target first makes the environment it needs; only Python 3.11+ and make must be there.
+PYTHON ?= python3
+VENV ?= .venv
+VENV_TRAIN ?= .venv-train
+BIN := $(VENV)/bin
+# More arguments for pytest, e.g. PYTEST_ARGS="-n0 -k budget -x"
+PYTEST_ARGS ?=
+# Names of benchmarks to run, e.g. BENCH=startup; all of them when empty
+BENCH ?=
+# The version that the CPU build of vLLM asks for too
+TORCH_VERSION := 2.13.0
+PACKAGES := policies calibration router advisor
+
+READY := $(VENV)/.ready
+READY_TRAIN := $(VENV_TRAIN)/.ready
+
+# The wheel of pyright holds pyright itself; without this it would also ask whether a newer exists.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench test-vllm test-train lock clean
+
+help:  ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## Measure, fit, ask and recommend with a small model, on the CPU
+	$(BIN)/advisor demo
+
+test: $(READY)  ## Run the tests
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+check: $(READY)  ## Check format, lint, types, layers and the contents of the wheel
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -p no:randomly tests/packaging
+
+format: $(READY)  ## Format the code and apply the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## Print the benchmarks (BENCH=name for one)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
+	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
+	$(BIN)/python -m pytest -m vllm --timeout 900 $(PYTEST_ARGS)
+
+test-train: $(READY_TRAIN)  ## Run the tests that train a model (1.5 GB)
+	$(VENV_TRAIN)/bin/python -m pytest -m train --timeout 1800 $(PYTEST_ARGS)
+
+lock: $(READY)  ## Resolve the newest versions into constraints.txt and constraints-train.txt
+	$(BIN)/python scripts/write_constraints.py pocket,dev constraints.txt
+	$(BIN)/python scripts/write_constraints.py train,test constraints-train.txt torch==$(TORCH_VERSION)
+
+clean:  ## Remove environments, builds and caches
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm build dist htmlcov .coverage*
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp newer than the two files that decide what is inside.
+$(READY): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV))
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[pocket,dev]"
+	@touch $@
+
+$(READY_TRAIN): pyproject.toml constraints-train.txt
+	$(call make_venv,$(VENV_TRAIN))
+	$(VENV_TRAIN)/bin/python -m pip install -q --disable-pip-version-check -c constraints-train.txt -e ".[train,test]"
+	@touch $@
+
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "$(PYTHON) is not Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+@test -x $(1)/bin/python || { echo "making $(1) (a minute or two)" >&2; $(PYTHON) -m venv $(1); }
+endef

@@ -1,0 +1,60 @@
+"""What people type and read: training-recipe advice from published and measured tables.
+
+Names are loaded on first use, so that `import advisor` stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__distribution__ = "thinkroute"
+
+if TYPE_CHECKING:
+    from ._evidence import PublishedEvidence
+    from ._recipe import Method, Order, Recipe
+    from ._recommend import recommend
+    from ._recommendation import (
+        Accuracy,
+        EvidenceItem,
+        NextMeasurement,
+        Reason,
+        RecipeOption,
+        Recommendation,
+        RecommendationRequest,
+        RecommendationWarning,
+        Verdict,
+    )
+
+__all__ = [
+    "Accuracy",
+    "EvidenceItem",
+    "Method",
+    "NextMeasurement",
+    "Order",
+    "PublishedEvidence",
+    "Reason",
+    "Recipe",
+    "RecipeOption",
+    "Recommendation",
+    "RecommendationRequest",
+    "RecommendationWarning",
+    "Verdict",
+    "recommend",
+]
+
+_HOMES = {
+    "Method": "_recipe",
+    "Order": "_recipe",
+    "PublishedEvidence": "_evidence",
+    "Recipe": "_recipe",
+    "recommend": "_recommend",
+}
+"""Modules of the names that are not in `_recommendation`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_HOMES.get(name, '_recommendation')}", __name__)
+    value = getattr(module, name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,59 @@
+"""The commands, put together."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from .ask import ask
+from .calibrate import calibrate
+from .demo import demo
+from .doctor import doctor
+from .evaluate import evaluate
+from .fit import fit
+from .recommend import recommend
+from .tables import tables
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="advisor",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks of expected errors too.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Measure when a model should reason, route queries by it, and advise on training.
+
+    Example: advisor calibrate --backend pocket --model pocket-m --tasks pocket
+    --policies direct,reasoning@max --limit 500 --out runs/first
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"thinkroute {installed('thinkroute')}")
+        raise typer.Exit
+    if debug:
+        os.environ["THINKROUTE_DEBUG"] = "1"
+
+
+app.command()(calibrate)
+app.command()(fit)
+app.command()(evaluate)
+app.command()(ask)
+app.command()(recommend)
+app.add_typer(tables, name="tables")
+app.command()(doctor)
+app.command()(demo)

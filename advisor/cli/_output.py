@@ -1,0 +1,155 @@
+"""What commands print: one JSON document or readable tables on stdout, progress on stderr."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from calibration import Cell, Progress
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "cells_table",
+    "format_flops",
+    "format_share",
+    "note",
+    "print_json",
+    "print_table",
+    "print_text",
+    "progress_bar",
+    "table",
+]
+
+SCHEMA_VERSION = 1
+"""Version of every JSON document the commands print."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document with its schema version; NaN becomes null."""
+    complete = {"schema_version": SCHEMA_VERSION, **document}
+    sys.stdout.write(json.dumps(_plain(complete), indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {str(key): _plain(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("Iterable[object]", value)]
+    return value
+
+
+def print_text(text: str) -> None:
+    """Print a line of the answer."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Write a line about the work to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """Return a table whose columns are right-aligned except the first ones that hold words."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    lines = [[escape(value) for value in row] for row in rows]
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        is_number = bool(lines) and all(_looks_numeric(row[index]) for row in lines)
+        made.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    for line in lines:
+        made.add_row(*line)
+    return made
+
+
+def _looks_numeric(text: str) -> bool:
+    return text == "-" or text[:1].isdigit() or text[:1] in "+−" or text[:2] == "\\["
+
+
+def print_table(made: "Table") -> None:
+    """Print a table on stdout, as wide as the terminal or 100 columns."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 100)
+    console.print(made)
+
+
+def cells_table(title: str, cells: Sequence["Cell"]) -> "Table":
+    """Return the readable form of a measured table."""
+    return table(
+        title,
+        ("model", "task", "policy", "n", "accuracy", "95% interval", "cut", "err", "tokens", "FLOPs"),
+        [
+            (
+                cell.model,
+                cell.task,
+                cell.policy,
+                str(cell.n),
+                format_share(cell.accuracy),
+                f"[{format_share(cell.ci_low)}, {format_share(cell.ci_high)}]",
+                str(cell.n_cut),
+                str(cell.n_error),
+                f"{cell.mean_tokens:.1f}" if cell.n else "-",
+                format_flops(cell.mean_flops),
+            )
+            for cell in cells
+        ],
+    )
+
+
+def format_share(value: float) -> str:
+    """Return a probability with three decimals, or `-` if it is not known."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def format_flops(value: float | None) -> str:
+    """Return FLOPs such as `13.4M`, `2.1G` or `3.3T`, or `-` if they are not known."""
+    if value is None or math.isnan(value):
+        return "-"
+    for suffix, scale in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= scale:
+            return f"{value / scale:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+@contextmanager
+def progress_bar(title: str) -> "Iterator[Callable[[Progress], None] | None]":
+    """Yield a callback that moves a progress bar on stderr; `None` off a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bar:
+        shown = bar.add_task(title, total=None, detail="")
+
+        def show(now: "Progress") -> None:
+            detail = f"{now.arm}  {now.completion_tokens:,} tokens"
+            if now.n_error:
+                detail += f"  {now.n_error} errors"
+            bar.update(shown, completed=now.n_done, total=now.n_total, detail=detail)
+
+        yield show

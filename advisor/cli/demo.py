@@ -1,0 +1,1 @@
+"""`advisor demo`: the whole path on the embedded models, in a few minutes."""

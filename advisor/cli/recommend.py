@@ -1,0 +1,1 @@
+"""`advisor recommend`: which recipe to train for a size and a task type."""

@@ -1,0 +1,107 @@
+"""`advisor tables`: published tables and the tables of your own runs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._output import cells_table, format_share, note, print_json, print_table, print_text, table
+
+__all__ = ["tables"]
+
+tables = typer.Typer(
+    no_args_is_help=True, help="List and show published tables and those of your own runs."
+)
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@tables.command("ls")
+def list_tables(
+    runs: Annotated[
+        Path, typer.Option(help="Folder in which measured tables are looked for.")
+    ] = Path("runs"),
+    as_json: _AsJson = False,
+) -> None:
+    """List the shipped published tables and the measured ones under a folder.
+
+    Example: advisor tables ls --runs runs
+    """
+    from calibration.published import load_published_table, published_table_names
+
+    published = [
+        {"name": name, "kind": "published", "n_cells": len(load_published_table(name).rows)}
+        for name in published_table_names()
+    ]
+    measured = [
+        {"name": str(path.parent), "kind": "measured"} for path in sorted(runs.rglob("table.json"))
+    ]
+    if as_json:
+        print_json({"tables": [*published, *measured]})
+        return
+    rows = [(str(entry["name"]), str(entry["kind"])) for entry in [*published, *measured]]
+    print_table(table("tables", ("name", "kind"), rows))
+
+
+@tables.command("show")
+def show_table(
+    name: Annotated[str, typer.Argument(help="A published table's name or a run folder.")],
+    as_json: _AsJson = False,
+) -> None:
+    """Show one table, every cell with its interval or its source.
+
+    Example: advisor tables show scale_or_reason_table1
+    """
+    from calibration import MeasuredTable
+    from calibration.published import load_published_table
+
+    path = Path(name)
+    if path.exists():
+        measured = MeasuredTable.load(path)
+        cells = [asdict(cell) for cell in measured.cells]
+        if as_json:
+            provenance = dict(measured.provenance)
+            print_json(
+                {"name": name, "kind": "measured", "cells": cells, "provenance": provenance}
+            )
+        else:
+            print_table(cells_table(name, measured.cells))
+        return
+    published = load_published_table(name)
+    if as_json:
+        rows = [row.to_json() for row in published.rows]
+        print_json({"name": name, "kind": "published", "cells": rows, "source": published.source})
+        return
+    print_table(
+        table(
+            name,
+            ("corpus", "task type", "size", "recipe", "accuracy"),
+            [
+                (row.corpus, row.task_type, str(row.size), row.recipe, format_share(row.accuracy))
+                for row in published.rows
+            ],
+        )
+    )
+    print_text(f"source: {published.source}")
+
+
+@tables.command("rebuild")
+def rebuild_table(
+    run: Annotated[Path, typer.Argument(help="A run folder with run.sqlite.")],
+    as_json: _AsJson = False,
+) -> None:
+    """Aggregate a run's store again and write its table anew.
+
+    Example: advisor tables rebuild runs/first
+    """
+    from calibration import MeasuredTable, RunStore, store_path
+
+    with RunStore.open(store_path(run)) as store:
+        measured = MeasuredTable.from_store(store)
+    path = measured.save(run if run.is_dir() else run.parent)
+    if as_json:
+        print_json({"table": str(path), "cells": [asdict(cell) for cell in measured.cells]})
+    else:
+        print_table(cells_table(str(run), measured.cells))
+        note(f"written: {path}")

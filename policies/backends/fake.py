@@ -1,0 +1,230 @@
+"""Backend `fake`: scripted answers, for tests and documentation; no model, no network.
+
+A token is a word with the white space before it. Everything is deterministic: the same script
+and the same requests give the same completions.
+"""
+
+import asyncio
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .._backend import Capability, GenerationRequest, require
+from .._errors import BackendError, BackendRequestError
+from .._messages import Completion, Evidence, FinishReason, Usage
+
+__all__ = ["FakeAnswer", "FakeBackend", "FakeScript", "Reply"]
+
+_TOKEN = re.compile(r"\s*\S+|\s+$")
+_START, _END, _END_OF_TURN = "<think>", "</think>", ""
+_SPECIAL_IDS = {_END_OF_TURN: 0, _START: 1, _END: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class FakeAnswer:
+    """What the model has to say to one prompt.
+
+    Attributes:
+        text: The answer after the whole thought.
+        thinking: The thought; `None` for a model that does not think here.
+        direct: The answer with thinking off; `text` if `None`.
+        when_cut: The answer after a cut thought, or a function of the number of thinking
+            tokens that were left; `text` if `None`.
+        samples: What sampling may give in place of `text`, chosen by the request's seed.
+        logprob: Log-probability of every answer token.
+        finish_reason: Why the model stops, unless the token cap comes first.
+    """
+
+    text: str
+    thinking: str | None = None
+    direct: str | None = None
+    when_cut: str | Callable[[int], str] | None = None
+    samples: tuple[str, ...] = ()
+    logprob: float = -0.1
+    finish_reason: FinishReason = FinishReason.STOP
+
+
+Reply: TypeAlias = FakeAnswer | str | BackendError
+"""One scripted reply: an answer, its bare text, or the error to raise."""
+
+FakeScript: TypeAlias = Mapping[str, Reply] | Sequence[Reply] | Callable[[GenerationRequest], Reply]
+"""Replies by prompt (the last message's content), in the order of calls, or by a function."""
+
+
+class FakeBackend:
+    """A model that says what a script tells it to.
+
+    Budgets cut the thought exactly; `max_tokens` cuts everything. A continuation is honoured
+    word for word, so budgets can be replayed from one trace.
+
+    Attributes:
+        calls: Every request so far, in the order of arrival; failed ones too.
+        most_in_flight: The most requests that were under way at once.
+
+    Example:
+        >>> import asyncio
+        >>> from policies import GenerationRequest, user_message
+        >>> backend = FakeBackend({"2+3?": FakeAnswer("5", thinking="2 and 3 make 5", direct="6")})
+        >>> request = GenerationRequest(user_message("2+3?"), max_tokens=9)
+        >>> asyncio.run(backend.generate(request)).text
+        '6'
+    """
+
+    name = "fake"
+
+    def __init__(
+        self,
+        script: FakeScript,
+        *,
+        model: str = "fake",
+        latency_s: float = 0.0,
+        failures: Sequence[BackendError | None] = (),
+        capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.LOGIT_BIAS},
+        max_concurrency: int = 64,
+    ) -> None:
+        """Take a script.
+
+        Args:
+            script: The replies.
+            model: Name of the model.
+            latency_s: Pause before every reply, which is also its `seconds`.
+            failures: Errors of the first calls, `None` where a call shall succeed.
+            capabilities: What the backend claims and does; anything else is refused.
+            max_concurrency: How many calls at once it says are useful.
+        """
+        self.model = model
+        self.capabilities = capabilities
+        self.max_concurrency = max_concurrency
+        self.calls: list[GenerationRequest] = []
+        self.most_in_flight = 0
+        self._script = script
+        self._latency_s = latency_s
+        self._failures = list(failures)
+        self._in_flight = 0
+        self._words = {token_id: word for word, token_id in _SPECIAL_IDS.items()}
+
+    def identity(self) -> Mapping[str, str]:
+        """Return backend and model."""
+        return {"backend": self.name, "model": self.model}
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return the scripted completion.
+
+        Raises:
+            CapabilityError: The request needs something outside `capabilities`.
+            BackendRequestError: The script has nothing for it.
+            BackendError: The script says so.
+        """
+        needed = request.needs()
+        if request.thinking:
+            needed |= {Capability.THINKING_SWITCH}
+        n_call = len(self.calls)
+        self.calls.append(request)
+        require(self, needed)
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            await asyncio.sleep(self._latency_s)
+        finally:
+            self._in_flight -= 1
+        failure = self._failures[n_call] if n_call < len(self._failures) else None
+        reply = failure or self._reply(request, n_call)
+        if isinstance(reply, BackendError):
+            raise reply
+        answer = FakeAnswer(reply) if isinstance(reply, str) else reply
+        return self._completion(answer, request)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    def _reply(self, request: GenerationRequest, n_call: int) -> Reply:
+        if callable(self._script):
+            return self._script(request)
+        prompt = request.messages[-1].content
+        if isinstance(self._script, Mapping):
+            if prompt in self._script:
+                return self._script[prompt]
+            missing = f"the prompt {prompt!r}"
+        else:
+            if n_call < len(self._script):
+                return self._script[n_call]
+            missing = f"call number {n_call + 1}"
+        raise BackendRequestError(
+            f"the script has no reply for {missing}", backend=self.name, model=self.model
+        )
+
+    def _completion(self, answer: FakeAnswer, request: GenerationRequest) -> Completion:
+        given = tuple(self._words.get(token, "?") for token in request.continuation)
+        stream = _stream(answer, request, given)[len(given) :]
+        finish_reason = answer.finish_reason
+        ends_turn = len(stream) < request.max_tokens
+        if not ends_turn:
+            stream, finish_reason = stream[: request.max_tokens], FinishReason.LENGTH
+        spoken = [*given, *stream]
+        n_thinking, start = _locate_answer(spoken)
+        has_thought = bool(spoken) and spoken[0] == _START
+        return Completion(
+            text="".join(spoken[start:]),
+            finish_reason=finish_reason,
+            usage=Usage(
+                prompt_tokens=sum(1 + len(_tokens(m.content)) for m in request.messages)
+                + len(given),
+                completion_tokens=len(stream) + ends_turn,
+                thinking_tokens=n_thinking,
+            ),
+            seconds=self._latency_s,
+            thinking="".join(spoken[1 : n_thinking + 1]) if has_thought else None,
+            thinking_closed=start <= len(spoken),
+            token_ids=tuple(self._id(word) for word in stream),
+            evidence=Evidence(answer.logprob, answer.logprob)
+            if request.logprobs and start < len(spoken)
+            else None,
+        )
+
+    def _id(self, word: str) -> int:
+        token_id = _SPECIAL_IDS.get(word)
+        if token_id is None:
+            token_id = len(_SPECIAL_IDS) + zlib.crc32(word.encode())
+        self._words[token_id] = word
+        return token_id
+
+
+def _tokens(text: str) -> list[str]:
+    return _TOKEN.findall(text)
+
+
+def _stream(answer: FakeAnswer, request: GenerationRequest, given: tuple[str, ...]) -> list[str]:
+    """Return all tokens that the model would speak, given ones included, without any cap."""
+    if not request.thinking:
+        return _tokens(answer.text if answer.direct is None else answer.direct)
+    if answer.thinking is None:
+        return _tokens(_sampled(answer, request))
+    thought = _tokens(answer.thinking)
+    kept = thought if request.thinking_budget is None else thought[: request.thinking_budget]
+    if _END in given:
+        kept = list(given[1 : given.index(_END)])
+    if kept == thought:
+        text = _sampled(answer, request)
+    elif callable(answer.when_cut):
+        text = answer.when_cut(len(kept))
+    else:
+        text = answer.text if answer.when_cut is None else answer.when_cut
+    return [_START, *kept, _END, *_tokens(text)]
+
+
+def _sampled(answer: FakeAnswer, request: GenerationRequest) -> str:
+    if request.temperature == 0 or not answer.samples:
+        return answer.text
+    return answer.samples[zlib.crc32(str(request.seed).encode()) % len(answer.samples)]
+
+
+def _locate_answer(spoken: Sequence[str]) -> tuple[int, int]:
+    """Return the tokens inside the thought and the index of the answer's first token."""
+    if not spoken or spoken[0] != _START:
+        return 0, 0
+    if _END in spoken:
+        end = spoken.index(_END)
+        return end - 1, end + 1
+    return len(spoken) - 1, len(spoken) + 1

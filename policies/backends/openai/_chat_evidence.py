@@ -1,0 +1,104 @@
+"""Log-probabilities of a chat completion, those of the answer apart from the thought's."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from ..._messages import Evidence, FinishReason
+from .._http_errors import Origin
+from .._json import fields_of
+from ._thought import END, START, SplitText
+
+__all__ = ["TokenLogprob", "answer_evidence", "count_to_end_tag", "read_logprobs"]
+
+
+class TokenLogprob(NamedTuple):
+    """One generated token.
+
+    Attributes:
+        token: Its text.
+        logprob: Its natural-log probability, at most 0.
+    """
+
+    token: str
+    logprob: float
+
+
+def read_logprobs(value: object, origin: Origin) -> list[TokenLogprob]:
+    """Return the generated tokens with their log-probabilities.
+
+    Raises:
+        BackendResponseError: They were asked for and are missing or no numbers.
+    """
+    content = fields_of(value).get("content")
+    if not isinstance(content, list):
+        raise origin.nonsense(
+            "log-probabilities were asked for and none came",
+            hint="run without logprobs, or use a server that returns them",
+        )
+    tokens: list[TokenLogprob] = []
+    for entry in cast("list[object]", content):
+        fields = fields_of(entry)
+        token, logprob = fields.get("token"), fields.get("logprob")
+        is_number = isinstance(logprob, int | float) and math.isfinite(logprob)
+        if not isinstance(token, str) or not is_number:
+            raise origin.nonsense("an entry of logprobs.content has no token or no number")
+        # Rounding can lift a certain token a little above 0.
+        tokens.append(TokenLogprob(token, min(0.0, float(cast("float", logprob)))))
+    return tokens
+
+
+def answer_evidence(
+    tokens: Sequence[TokenLogprob],
+    split: SplitText,
+    content: str,
+    finish_reason: FinishReason,
+    origin: Origin,
+) -> Evidence | None:
+    """Return mean and least log-probability of the answer's tokens.
+
+    Args:
+        tokens: All generated tokens, or only the answer's where the server hides the thought.
+        split: The thought and the answer.
+        content: The message's content as it came.
+        finish_reason: Why the model stopped.
+        origin: For errors.
+
+    Returns:
+        `None` if there is no answer, or if its first token cannot be told for sure.
+    """
+    if not split.text:
+        return None
+    if not tokens:
+        raise origin.nonsense("the answer has text but no log-probabilities")
+    answer = list(tokens)
+    end = _last_end_tag(tokens)
+    if end is not None and split.thinking is not None:
+        answer = answer[end + 1 :]
+    elif split.thinking is not None and not _is_only_answer(tokens, content):
+        return None
+    # The token that ends the turn is no part of the answer.
+    if answer and finish_reason is FinishReason.STOP and not content.endswith(answer[-1].token):
+        answer = answer[:-1]
+    if not answer:
+        return None
+    logprobs = [token.logprob for token in answer]
+    return Evidence(math.fsum(logprobs) / len(logprobs), min(logprobs))
+
+
+def count_to_end_tag(tokens: Sequence[TokenLogprob]) -> int | None:
+    """Return the number of tokens inside the thought, `None` if the list does not show it."""
+    end = _last_end_tag(tokens)
+    if end is None and not (tokens and tokens[0].token == START):
+        return None
+    return sum(token.token not in (START, END) for token in tokens[:end])
+
+
+def _last_end_tag(tokens: Sequence[TokenLogprob]) -> int | None:
+    places = [index for index, token in enumerate(tokens) if token.token == END]
+    return places[-1] if places else None
+
+
+def _is_only_answer(tokens: Sequence[TokenLogprob], content: str) -> bool:
+    """Tell whether the tokens spell the content and nothing before it."""
+    return "".join(token.token for token in tokens).startswith(content)

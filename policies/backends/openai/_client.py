@@ -1,0 +1,272 @@
+"""Sends JSON to an OpenAI-compatible server through the `openai` SDK; retries live here."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from ..._errors import (
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+    InvalidInputError,
+    MissingPrerequisiteError,
+)
+from .._http_errors import Origin, error_of_status, one_line
+from .._json import Json
+from .._retry import retrying
+
+if TYPE_CHECKING:
+    import httpx
+    from openai import AsyncOpenAI, Omit
+    from openai._types import RequestOptions
+
+__all__ = ["ClientSettings", "OpenAIClient", "checked_url"]
+
+_T = TypeVar("_T")
+_CONNECT_S = 10.0
+# Taken from the environment by the SDK; a server that the user names must not get them unasked.
+_ENVIRONMENT_HEADERS = ("OpenAI-Organization", "OpenAI-Project")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How a server is reached.
+
+    Attributes:
+        backend: Name of the backend, for errors.
+        model: Model that is asked, for errors.
+        base_url: Root of the API, checked.
+        key: Sent as a bearer token; `None` sends none.
+        timeout_s: Longest time for one attempt.
+        max_retries: Attempts after the first.
+        max_concurrency: Most requests under way at once.
+    """
+
+    backend: str
+    model: str
+    base_url: str
+    key: SecretStr | None
+    timeout_s: float
+    max_retries: int
+    max_concurrency: int
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
+        for name, value, least in (
+            ("max_retries", self.max_retries, 0),
+            ("max_concurrency", self.max_concurrency, 1),
+        ):
+            if value < least:
+                raise InvalidInputError(f"{name} is {value!r}, expected >= {least}")
+        if not self.timeout_s > 0:
+            raise InvalidInputError(f"timeout_s is {self.timeout_s!r}, expected > 0")
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """A client and its slots; both belong to one event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    client: "AsyncOpenAI"
+    slots: asyncio.Semaphore
+
+
+class OpenAIClient:
+    """A connection pool that survives a change of event loop."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        """Keep the settings; nothing is sent yet."""
+        self._settings = settings
+        self._connection: _Connection | None = None
+        self._is_closed = False
+
+    async def call(
+        self,
+        path: str,
+        read: Callable[[object, Origin], _T],
+        body: Mapping[str, Json] | None = None,
+    ) -> _T:
+        """Return what `read` makes of the server's JSON; post if there is a body, else get.
+
+        Args:
+            path: Path below the base URL, or a URL on the same server.
+            read: Called with the document and where it came from; may raise `BackendError`.
+            body: What to post.
+
+        Raises:
+            BackendError: The last attempt failed, or the failure was final.
+        """
+
+        async def attempt() -> _T:
+            connection = self._connected()
+            async with connection.slots:
+                document, origin = await self._send(connection.client, path, body)
+            return read(document, origin)
+
+        return await retrying(attempt, max_retries=self._settings.max_retries)
+
+    async def aclose(self) -> None:
+        """Close the connections; later calls fail."""
+        self._is_closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.loop is asyncio.get_running_loop():
+            await connection.client.close()
+
+    def _connected(self) -> _Connection:
+        settings = self._settings
+        if self._is_closed:
+            raise BackendError(
+                "the backend is closed", backend=settings.backend, model=settings.model
+            )
+        loop = asyncio.get_running_loop()
+        if self._connection is None or self._connection.loop is not loop:
+            slots = asyncio.Semaphore(settings.max_concurrency)
+            self._connection = _Connection(loop, _new_client(settings), slots)
+        return self._connection
+
+    async def _send(
+        self, client: "AsyncOpenAI", path: str, body: Mapping[str, Json] | None
+    ) -> tuple[object, Origin]:
+        import httpx
+        import openai
+
+        settings = self._settings
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(settings.timeout_s):
+                options: RequestOptions = {"headers": _unasked_headers(settings.key)}
+                if body is None:
+                    response = await client.get(path, cast_to=httpx.Response, options=options)
+                else:
+                    response = await client.post(
+                        path, cast_to=httpx.Response, body=body, options=options
+                    )
+        except (TimeoutError, openai.APITimeoutError) as error:
+            raise BackendTimeoutError(
+                f"no answer from {settings.base_url} within {settings.timeout_s:g} s",
+                backend=settings.backend,
+                model=settings.model,
+            ) from error
+        except openai.APIStatusError as error:
+            origin = self._origin(error.response)
+            failure = error_of_status(origin, error.response.headers, error.body)
+            raise self._scrubbed(failure) from self._harmless(error)
+        except openai.APIError as error:
+            detail = one_line(str(error.__cause__ or error))
+            failure = BackendConnectionError(
+                f"{settings.base_url} cannot be reached: {detail}",
+                backend=settings.backend,
+                model=settings.model,
+                hint="check that the server runs and the base URL is right",
+            )
+            raise self._scrubbed(failure) from self._harmless(error)
+        seconds = time.perf_counter() - started
+        return self._document(response), self._origin(response, seconds)
+
+    def _document(self, response: "httpx.Response") -> object:
+        try:
+            return cast("object", json.loads(response.content))
+        except ValueError as error:
+            kind = response.headers.get("content-type", "no content type")
+            raise self._origin(response).nonsense(
+                f"it is no JSON ({one_line(kind)}), it begins "
+                f"{one_line(self._hidden(response.text[:80]))!r}",
+                retryable=True,
+                hint="check the base URL, which usually ends in /v1",
+            ) from error
+
+    def _origin(self, response: "httpx.Response", seconds: float = 0.0) -> Origin:
+        return Origin(
+            backend=self._settings.backend,
+            model=self._settings.model,
+            status_code=response.status_code,
+            request_id=response.headers.get("x-request-id"),
+            seconds=seconds,
+        )
+
+    def _hidden(self, text: str) -> str:
+        """Return text without the key, which some servers repeat in their errors."""
+        key = self._settings.key.get_secret_value() if self._settings.key else ""
+        return text.replace(key, "***") if key else text
+
+    def _scrubbed(self, error: BackendError) -> BackendError:
+        error.message = self._hidden(error.message)
+        error.args = (error.message,)
+        return error
+
+    def _harmless(self, error: Exception) -> Exception:
+        """Return a cause whose text may be shown."""
+        text = f"{error} {error.__cause__}"
+        if self._hidden(text) == text:
+            return error
+        return RuntimeError(f"{type(error).__name__}: {one_line(self._hidden(str(error)))}")
+
+
+def checked_url(base_url: str) -> str:
+    """Return a base URL in one spelling.
+
+    Raises:
+        InvalidInputError: It is not http or https, or carries credentials or a query, which
+            would end up in logs; the message does not repeat them.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        port = f":{parts.port}" if parts.port is not None else ""
+        host = parts.hostname or ""
+    except ValueError:
+        raise InvalidInputError("base_url is no URL", code="invalid-base-url") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidInputError(
+            "base_url holds credentials, a query or a fragment",
+            hint="pass the key as api_key",
+            code="invalid-base-url",
+        )
+    if parts.scheme not in ("http", "https") or not host or "\\" in base_url:
+        raise InvalidInputError(
+            f"base_url {base_url!r} is no http or https URL",
+            hint="write for example http://127.0.0.1:8000/v1",
+            code="invalid-base-url",
+        )
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+
+
+def _unasked_headers(key: SecretStr | None) -> "dict[str, str | Omit]":
+    """Return the headers that the SDK must leave out."""
+    from openai import Omit
+
+    names = _ENVIRONMENT_HEADERS if key is not None else ("Authorization", *_ENVIRONMENT_HEADERS)
+    return {name: Omit() for name in names}
+
+
+def _new_client(settings: ClientSettings) -> "AsyncOpenAI":
+    try:
+        import httpx
+        from openai import AsyncOpenAI
+    except ImportError as error:
+        raise MissingPrerequisiteError.extra("openai", "openai") from error
+
+    timeout = httpx.Timeout(
+        settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s), pool=None
+    )
+    return AsyncOpenAI(
+        api_key=settings.key.get_secret_value() if settings.key else "none",
+        admin_api_key="",
+        base_url=settings.base_url,
+        max_retries=0,
+        timeout=timeout,
+        http_client=httpx.AsyncClient(
+            timeout=timeout,
+            limits=httpx.Limits(
+                max_connections=settings.max_concurrency,
+                max_keepalive_connections=settings.max_concurrency,
+            ),
+            follow_redirects=False,
+        ),
+    )

@@ -1,0 +1,93 @@
+"""The router behind `router.complete`: the user's, or the one that ships with the package."""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from policies import ArtifactError, DecodingOptions, Message
+
+from ._completion import RoutedCompletion
+from ._decision import Decision
+from ._objective import Objective
+from ._router import Router
+
+__all__ = ["acomplete", "complete", "decide", "default_router"]
+
+VARIABLE = "THINKROUTE_ROUTER"
+_BUNDLED = Path(__file__).parent / "bundled"
+
+
+def default_router() -> Router:
+    """Return the default router, loaded once per path.
+
+    It is the artifact that the environment variable THINKROUTE_ROUTER names, else the one that
+    ships with the package: a demonstration on tiny models.
+
+    Raises:
+        ArtifactError: There is no artifact there, or it cannot be read.
+    """
+    chosen = os.environ.get(VARIABLE)
+    path = Path(chosen).expanduser() if chosen else _BUNDLED
+    if not path.is_dir():
+        origin = f"{VARIABLE} names" if chosen else "this installation lacks the bundled router at"
+        raise ArtifactError(
+            f"{origin} {path}, which is no folder",
+            hint=f"set {VARIABLE} to a folder that Router.save wrote",
+            code="artifact-missing",
+        )
+    return _load(path.resolve())
+
+
+@cache
+def _load(path: Path) -> Router:
+    return Router.load(path)
+
+
+def decide(
+    prompt: str, task: str | None = None, *, objective: Objective | None = None
+) -> Decision:
+    """Return the default router's decision; see `Router.decide`.
+
+    Raises:
+        ArtifactError: There is no default router.
+        UnknownNameError: The router was fitted on no such task or task type.
+        NoAdmissibleArmError: No arm satisfies the objective.
+    """
+    return default_router().decide(prompt, task, objective=objective)
+
+
+async def acomplete(
+    prompt: str | Sequence[Message],
+    *,
+    task: str | None = None,
+    objective: Objective | None = None,
+    options: DecodingOptions | None = None,
+) -> RoutedCompletion:
+    """Answer with the default router; see `Router.acomplete`.
+
+    Raises:
+        ArtifactError: There is no default router.
+        NoAdmissibleArmError: No arm satisfies the objective.
+        BackendError: The model could not be asked.
+    """
+    return await default_router().acomplete(
+        prompt, task=task, objective=objective, options=options
+    )
+
+
+def complete(
+    prompt: str | Sequence[Message],
+    *,
+    task: str | None = None,
+    objective: Objective | None = None,
+    options: DecodingOptions | None = None,
+) -> RoutedCompletion:
+    """Answer with the default router, blocking; see `Router.complete`.
+
+    Raises:
+        ArtifactError: There is no default router.
+        NoAdmissibleArmError: No arm satisfies the objective.
+        BackendError: The model could not be asked.
+    """
+    return default_router().complete(prompt, task=task, objective=objective, options=options)
