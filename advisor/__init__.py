@@ -6,6 +6,14 @@ Names are loaded on first use, so that `import advisor` stays cheap.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+try:
+    from policies import check_sibling
+except ImportError as error:
+    error.add_note("thinkroute needs its own package 'policies': rename the file that took its name")
+    raise
+check_sibling("calibration")
+check_sibling("router")
+
 __distribution__ = "thinkroute"
 
 if TYPE_CHECKING:

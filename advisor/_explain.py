@@ -362,8 +362,8 @@ def _ift_after_reasoning() -> RecommendationWarning:
     """
     return RecommendationWarning(
         code="ift-after-reasoning",
-        text="do not put IFT training after reasoning training: it brings no gain and can undo "
-        "the reasoning (a qualitative rule of arXiv 2509.22193 v1, not a figure)",
+        text="do not put IFT training after reasoning training: it brings no gain (a qualitative "
+        "rule of arXiv 2509.22193 v1, whose figures could not be checked)",
     )
 
 

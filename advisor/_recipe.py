@@ -15,13 +15,17 @@ Corpus: TypeAlias = Literal["general", "math-centric", "own"]
 
 
 def _read_size(value: object) -> object:
-    return ModelSize.parse(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # What `_write_size` writes in full is read in full, however long it is.
+    plain = value.isascii() and value.isdigit() and int(value) > 0
+    return ModelSize(int(value)) if plain else ModelSize.parse(value)
 
 
 def _write_size(size: ModelSize) -> str:
     """Return the usual spelling where it is exact, else the full parameter count."""
     text = str(size)
-    return text if ModelSize.parse(text) == size else str(size.n_params)
+    return text if _read_size(text) == size else str(size.n_params)
 
 
 SizeField = Annotated[

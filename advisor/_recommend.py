@@ -119,7 +119,7 @@ def recommend(
     """
     shipped = PublishedEvidence.shipped() if evidence is None else evidence
     own = own_evidence(cells, request.task_type, request.size)
-    draft = _Draft(request, shipped, own, _assumptions(request, own))
+    draft = _Draft(request, shipped, own, _assumptions(request, own, shipped))
     published = _published_comparisons(draft)
     mine = own_comparison(request.size, own, draft.assumptions)
     _list_own(draft)
@@ -139,9 +139,11 @@ def recommend(
     return _finish(draft, gain)
 
 
-def _assumptions(request: RecommendationRequest, own: OwnEvidence) -> TrainingAssumptions:
+def _assumptions(
+    request: RecommendationRequest, own: OwnEvidence, evidence: PublishedEvidence
+) -> TrainingAssumptions:
     """Return what costs are computed for: as given, else as measured, else the defaults."""
-    default = TrainingAssumptions()
+    default, table = TrainingAssumptions(), evidence.table
     ift, reasoning = own.find(0.0), own.find(1.0)
     answer, ratio = default.answer_tokens, default.trace_ratio
     if ift is not None and reasoning is not None and ift.mean_tokens > 0:
@@ -152,6 +154,7 @@ def _assumptions(request: RecommendationRequest, own: OwnEvidence) -> TrainingAs
         prompt_tokens=request.prompt_tokens,
         answer_tokens=answer if request.answer_tokens is None else request.answer_tokens,
         trace_ratio=ratio if request.trace_ratio is None else request.trace_ratio,
+        is_exact=not own.arms and nominal_size(table, request.size) in table.sizes,
     )
 
 
@@ -209,10 +212,7 @@ def _nearest(reached: Candidate | None, tied: Candidate | None) -> list[Candidat
 
 
 def _noted(candidate: Candidate, note: str) -> Candidate:
-    return replace(candidate, notes=(note, "larger than asked: needs max_size"))
-
-
-# published figures
+    return replace(candidate, notes=(note, "larger than asked: considered only with max_size"))
 
 
 def _decide_by_published(draft: _Draft, comparisons: Sequence[Comparison]) -> None:
@@ -302,9 +302,6 @@ def _is_allowed(draft: _Draft, candidate: Candidate) -> bool:
     return limit is not None and candidate.recipe.size <= nominal_size(draft.evidence.table, limit)
 
 
-# the user's own cells
-
-
 def _decide_by_own(draft: _Draft, mine: Comparison | None, cells: Sequence["Cell"]) -> None:
     request = draft.request
     sequential, mixed = mixtures(request.size, "own", draft.assumptions)
@@ -386,9 +383,6 @@ def _larger_own(draft: _Draft, target: Candidate, cells: Sequence["Cell"]) -> Ca
     return None
 
 
-# nothing to go by
-
-
 def _abstain(draft: _Draft) -> None:
     """List what could be trained without figures, and say what costs least meanwhile."""
     request, table = draft.request, draft.evidence.table
@@ -425,9 +419,6 @@ def _list_unsupported(draft: _Draft, corpus: Corpus, note: str) -> None:
     ]
 
 
-# the document
-
-
 def _finish(draft: _Draft, gain: Estimate) -> Recommendation:
     if draft.chosen is not None:
         draft.candidates.append(draft.chosen)
@@ -458,6 +449,7 @@ def _finish(draft: _Draft, gain: Estimate) -> Recommendation:
             prompt_tokens=assumptions.prompt_tokens,
             answer_tokens=assumptions.answer_tokens,
             trace_ratio=assumptions.trace_ratio,
+            formula=assumptions.formula,
         ),
     )
 
@@ -481,7 +473,8 @@ def _verdict_text(draft: _Draft) -> str:
     data = "your data" if chosen.recipe.corpus == "own" else f"{chosen.recipe.corpus} corpus"
     figure = "no accuracy is known for this mixture"
     if chosen.accuracy.value is not None:
-        figure = f"{percent(chosen.accuracy)}, {chosen.accuracy.basis}"
+        printed = chosen.accuracy.basis == "measured" and chosen.recipe.corpus != "own"
+        figure = f"{percent(chosen.accuracy)}, {'printed' if printed else chosen.accuracy.basis}"
     text = f"Train {chosen.recipe.size} {what} ({data}; {figure})."
     if draft.compared is not None:
         ift, reasoning = draft.compared.ift.accuracy, draft.compared.reasoning.accuracy

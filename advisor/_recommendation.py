@@ -152,7 +152,7 @@ class RecipeOption(_Document, frozen=True):
     accuracy: Accuracy
     """Accuracy to expect on the task type."""
     train_flops: float
-    """Training FLOPs, 6 N D under `assumptions`."""
+    """Training FLOPs under `assumptions`."""
     inference_flops: float | None
     """Inference FLOPs per query; null where neither measured nor fitted."""
     inference_basis: Literal["measured", "published-fit"] | None
@@ -231,8 +231,8 @@ class Assumptions(_Document, frozen=True):
     """Mean length of a direct answer."""
     trace_ratio: float
     """Length of a reasoning trace with its answer / of a direct answer."""
-    formula: str = "6 N D, full fine-tuning, attention not counted"
-    """Training FLOPs."""
+    formula: str
+    """How training FLOPs were computed, the same way for every option."""
     confidence_level: float = 0.95
     """Level of every interval."""
 

@@ -1,8 +1,11 @@
 """What an option costs: training FLOPs by a stated formula, inference FLOPs by printed fits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from calibration.cost import Architecture, known_architecture
+from calibration.cost import training_flops as sequence_training_flops
 from calibration.published import InferenceFit
 from policies import ModelSize
 
@@ -27,12 +30,31 @@ class TrainingAssumptions:
         answer_tokens: Mean length of a direct answer.
         trace_ratio: Length of a reasoning trace with its answer / of a direct answer.
             Source: arXiv 2509.22193v2 prints 5-20x (abstract); 10 is their geometric mean.
+        is_exact: Every option is one of the paper's students, so that its architecture is known.
     """
 
     n_examples: int = 300_000
     prompt_tokens: float = 150.0
     answer_tokens: float = 600.0
     trace_ratio: float = 10.0
+    is_exact: bool = False
+
+    @property
+    def formula(self) -> str:
+        """Return how training FLOPs are computed, as text."""
+        if self.is_exact:
+            return "exact matrix products of the Qwen2.5 student of that size, full fine-tuning"
+        return "6 N D, full fine-tuning, attention not counted"
+
+
+_STUDENTS = {
+    500_000_000: "Qwen2.5-0.5B",
+    1_500_000_000: "Qwen2.5-1.5B",
+    3_000_000_000: "Qwen2.5-3B",
+    7_000_000_000: "Qwen2.5-7B",
+    14_000_000_000: "Qwen2.5-14B",
+}
+"""Students by printed size. Source: arXiv 2509.22193v2, section 2.1."""
 
 
 def training_flops(
@@ -40,19 +62,29 @@ def training_flops(
 ) -> float:
     """Return FLOPs of one supervised epoch, full fine-tuning.
 
-    6 N D with D = S ((1 - rho)(p + a) + rho (p + m a)). Attention is left out: at
-    6,000 tokens that undercounts a 3B by about 15% and a 0.5B by about 27%. One formula for all
-    sizes keeps options comparable, sizes of no known architecture included.
+    With S rows, prompts of p, direct answers of a and traces of m a tokens: exactly from the
+    architecture of the published student of this size, S ((1 - rho) T(p, a) + rho T(p, m a));
+    or, for any size, 6 N D with D = S ((1 - rho)(p + a) + rho (p + m a)), which leaves attention
+    out and so undercounts a 6,000-token trace by 9-20%.
 
     Args:
         size: Parameters N.
         reasoning_ratio: Share rho of rows that are reasoning traces, in [0, 1].
-        assumptions: S, p, a and m.
+        assumptions: S, p, a, m, and which of the two.
 
-    Source: Hoffmann et al., arXiv 2203.15556, section 3.3 (C = 6 N D); the mixture's D is
-        arithmetic.
+    Source: T is `calibration.cost.training_flops`; 6 N D is C = 6 N D of Hoffmann et al., arXiv
+        2203.15556; the mixture is arithmetic.
     """
-    return 6.0 * size.n_params * _tokens(reasoning_ratio, assumptions)
+    p, a = assumptions.prompt_tokens, assumptions.answer_tokens
+    trace = a * assumptions.trace_ratio
+    if assumptions.is_exact:
+        direct = sequence_training_flops(_student(size), round(p), round(a))
+        reasoning = sequence_training_flops(_student(size), round(p), round(trace))
+    else:
+        direct = 6.0 * size.n_params * (p + a)
+        reasoning = 6.0 * size.n_params * (p + trace)
+    mean = (1.0 - reasoning_ratio) * direct + reasoning_ratio * reasoning
+    return assumptions.n_examples * mean
 
 
 def reasoning_token_share(reasoning_ratio: float, assumptions: TrainingAssumptions) -> float:
@@ -85,9 +117,7 @@ def inference_flops(
     return None
 
 
-def _tokens(reasoning_ratio: float, assumptions: TrainingAssumptions) -> float:
-    """Return training tokens D of one epoch."""
-    mean_answer = assumptions.answer_tokens * (
-        1.0 - reasoning_ratio + reasoning_ratio * assumptions.trace_ratio
-    )
-    return assumptions.n_examples * (assumptions.prompt_tokens + mean_answer)
+def _student(size: ModelSize) -> Architecture:
+    """Return the architecture of the published student nearest in size."""
+    nearest = min(_STUDENTS, key=lambda n_params: abs(math.log(n_params / size.n_params)))
+    return known_architecture(_STUDENTS[nearest])

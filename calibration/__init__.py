@@ -6,6 +6,13 @@ Names are loaded on first use, so that `import calibration` stays cheap.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+try:
+    from policies import check_sibling
+except ImportError as error:
+    error.add_note("thinkroute needs its own package 'policies': rename the file that took its name")
+    raise
+check_sibling("policies")
+
 if TYPE_CHECKING:
     from ._models import ModelFacts, describe_model
     from ._outcomes import Cell, Outcome, OutcomeRecord
@@ -14,6 +21,8 @@ if TYPE_CHECKING:
     from ._store import RunStore
     from ._table import MeasuredTable, aggregate
     from .tasks import ColumnMapping, Question, Task, load_tasks, task_names
+
+__distribution__ = "thinkroute"
 
 __all__ = [
     "Arm",

@@ -9,12 +9,15 @@ from typing import Any
 from policies import Backend, DecodingOptions, InvalidInputError, Mode, Policy, require
 
 from ._models import ModelFacts
+from .graders import get_grader
 from .tasks import Question, Task
 
 __all__ = ["Arm", "Plan", "PlanSize", "Sample"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
+# What policies allow for the text that closes a thought at its budget.
+_END_TEXT_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,22 @@ class Plan:
             )
         names = [task.name for task in self.tasks]
         if len(set(names)) < len(names):
-            raise InvalidInputError(f"two tasks have one name: {', '.join(sorted(names))}")
+            raise InvalidInputError(
+                f"two tasks have one name: {', '.join(sorted(names))}",
+                hint="name the files differently",
+            )
+        arms = [arm.name for arm in self.arms]
+        if len(set(arms)) < len(arms):
+            raise InvalidInputError(
+                f"two arms have one name: {', '.join(sorted(arms))}",
+                hint="give each policy once and each model a name of its own",
+            )
+        for task in self.tasks:
+            get_grader(task.grader)
+            if len({question.id for question in task.questions}) < len(task.questions):
+                raise InvalidInputError(
+                    f"task {task.name!r} holds a question twice", hint="question ids are unique"
+                )
         for arm in self.arms:
             require(arm.backend, arm.policy.needs)
 
@@ -117,10 +135,14 @@ class Plan:
         if arm.policy.mode is Mode.IFT:
             return self.options.max_answer_tokens
         budget = arm.policy.spec.budget
-        thinking = budget if isinstance(budget, int) else self.options.max_thinking_tokens
+        thinking = (
+            budget + _END_TEXT_TOKENS
+            if isinstance(budget, int)
+            else self.options.max_thinking_tokens
+        )
         return thinking + self.options.max_answer_tokens
 
-    def sample_options(self, sample: "Sample") -> DecodingOptions:
+    def sample_options(self, sample: Sample) -> DecodingOptions:
         """Return how one sample decodes; sampled answers get a seed of their own."""
         if self.options.temperature == 0:
             return self.options

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from policies import BackendError, BackendRequestError, Completion, user_message
+from policies import (
+    BackendError,
+    BackendRequestError,
+    Completion,
+    InvalidInputError,
+    user_message,
+)
 
 from ._outcomes import Outcome
 from ._plan import Arm, Plan, Sample
@@ -77,22 +83,40 @@ async def run_plan(
     Args:
         plan: What to ask.
         store: Receives every finished sample; samples it already holds are not asked.
-        concurrency: Most requests under way at once; `None` takes the backends' own number.
+        concurrency: Most requests under way at once, positive; `None` takes the backends' own
+            number.
         on_progress: Called after every sample.
 
     Raises:
         BackendError: The backend cannot be used at all: it refuses every request, or 20
             requests in a row failed. Finished samples are in the store.
-        StoreError: A sample could not be written.
+        StoreError: A sample could not be written, or the store belongs to another plan.
+        InvalidInputError: `concurrency` is not positive.
     """
+    if concurrency is not None and concurrency < 1:
+        raise InvalidInputError(f"concurrency is {concurrency}, expected >= 1")
     run = _Run(plan, store, on_progress)
     limit = concurrency or max(arm.backend.max_concurrency for arm in plan.arms)
-    async with asyncio.TaskGroup() as group:
-        workers = [group.create_task(run.work()) for _ in range(min(limit, max(1, run.n_open)))]
-        del workers
+    failure: Exception | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(limit, run.n_open)):
+                group.create_task(run.work())
+    except* Exception as errors:
+        failure = _first(errors)
+    if failure is not None:
+        raise failure
     if run.fatal is not None:
         raise run.fatal
     return run.summary()
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """Return the first error of a group; the workers' other ones follow from it."""
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 class _Run:
@@ -217,7 +241,12 @@ class _Run:
 
 def _arm_row(arm: Arm, plan: Plan) -> ArmRow:
     size = arm.facts.size.n_params if arm.facts.size is not None else None
-    identity = {"backend": dict(arm.backend.identity()), "options": asdict(plan.options)}
+    options = {key: value for key, value in asdict(plan.options).items() if key != "seed"}
+    identity = {
+        "backend": dict(arm.backend.identity()),
+        "options": options,
+        "seed": plan.seed,
+    }
     return ArmRow(
         model=arm.facts.model,
         size=size,

@@ -1,13 +1,15 @@
 """The run store: every sample of a run in one SQLite file, safe against crashes.
 
-Generations and scores are separate tables, so grading again costs no tokens. A sample's key
-is the hash of everything that can change its output; a finished sample is never asked twice.
+Generations and scores are separate tables, so grading again costs no tokens; it replaces the
+score. A sample's key is the hash of everything that can change its output; a finished sample is
+never asked twice.
 Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 """
 
 import contextlib
 import fcntl
 import json
+import os
 import queue
 import sqlite3
 import threading
@@ -16,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from policies import ArtifactTooNewError, Completion, StoreError
+from policies import ArtifactTooNewError, Completion, FinishReason, StoreError, Usage
 
 from ._outcomes import Outcome, OutcomeRecord
+from .graders import Grader, judge
 
 __all__ = ["ArmRow", "RunStore", "StoredSample", "aggregate_rows"]
 
@@ -42,8 +45,8 @@ CREATE TABLE generation (
     flops REAL, seconds REAL, error_code TEXT, error TEXT
 ) WITHOUT ROWID;
 CREATE TABLE score (
-    key TEXT NOT NULL, grader TEXT NOT NULL, version INTEGER NOT NULL, outcome TEXT NOT NULL,
-    extracted TEXT, PRIMARY KEY (key, grader, version)
+    key TEXT PRIMARY KEY, grader TEXT NOT NULL, version INTEGER NOT NULL,
+    outcome TEXT NOT NULL, extracted TEXT
 ) WITHOUT ROWID;
 """
 _INSERT_GENERATION = f"INSERT OR REPLACE INTO generation VALUES ({', '.join('?' * 19)})"
@@ -135,10 +138,17 @@ class RunStore:
                     code="store-locked",
                 ) from error
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-        store = cls(path, writable=True)
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}", hint="choose another --out folder"
+            ) from error
+        try:
+            store = cls(path, writable=True)
+        except BaseException:
+            lock.close()
+            raise
         store._lock = lock
-        store._writer = threading.Thread(target=store._write, name="thinkroute-store")
+        # A daemon: a store that nobody closes must not keep the process from ending.
+        store._writer = threading.Thread(target=store._write, name="thinkroute-store", daemon=True)
         store._writer.start()
         return store
 
@@ -191,12 +201,27 @@ class RunStore:
         """Return a fact about the run, `None` if it was never written."""
         with self._guarded():
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+            return None if row is None else json.loads(row[0])
 
     def add_arm(self, arm: ArmRow) -> int:
-        """Write down an arm once; return its row id."""
+        """Write down an arm once; return its row id.
+
+        Raises:
+            StoreError: The store holds answers of a model of this name that was reached or
+                asked in another way. Its cells would mix the two.
+        """
         values = (arm.model, arm.size, arm.policy, arm.recipe, arm.identity)
         with self._guarded(), self._connection:
+            other = self._connection.execute(
+                "SELECT 1 FROM arm WHERE model = ? AND identity != ?", (arm.model, arm.identity)
+            ).fetchone()
+            if other is not None:
+                raise StoreError(
+                    f"{self.path} holds answers of {arm.model!r} with other weights, versions, "
+                    "decoding options or seed",
+                    hint="write to another folder",
+                    code="store-other-plan",
+                )
             self._connection.execute(
                 "INSERT OR IGNORE INTO arm (model, size, policy, recipe, identity) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -229,7 +254,7 @@ class RunStore:
         self._queue.put(sample)
 
     def records(self) -> Iterator[OutcomeRecord]:
-        """Yield every outcome, scored by the newest version of its grader."""
+        """Yield every outcome, errors included, in a fixed order, by its score."""
         query = f"""
             SELECT g.question, q.grp, q.task, q.task_type, q.prompt, a.model, a.size, a.policy,
                    s.outcome, coalesce(g.prompt_tokens, 0), coalesce(g.completion_tokens, 0),
@@ -242,6 +267,33 @@ class RunStore:
                 yield OutcomeRecord(
                     *fields, Outcome(outcome), prompt_tokens, completion_tokens, flops, seconds
                 )
+
+    def rescore(self, task: str, grader: Grader) -> int:
+        """Judge a task's finished answers again, without asking any model; return how many.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        with self._guarded(), self._connection:
+            rows = self._connection.execute(
+                """
+                SELECT g.key, g.text, g.finish_reason, g.thinking_closed, q.gold
+                FROM generation g JOIN question q ON q.id = g.question
+                WHERE q.task = ? AND g.error_code IS NULL
+                """,
+                (task,),
+            )
+            scores: list[tuple[object, ...]] = []
+            for key, text, reason, is_closed, gold in rows:
+                completion = Completion(
+                    text, FinishReason(reason), Usage(0, 0), 0.0, thinking_closed=bool(is_closed)
+                )
+                outcome, extracted = judge(completion, gold, grader)
+                scores.append(
+                    (key, grader.name, grader.version, outcome.value, _storable(extracted))
+                )
+            self._connection.executemany(_INSERT_SCORE, scores)
+        return len(scores)
 
     def cell_sums(self) -> list[Mapping[str, Any]]:
         """Return counts and sums per (task, arm); see `aggregate_rows`."""
@@ -263,7 +315,7 @@ class RunStore:
                             connection.executemany(
                                 _INSERT_SCORE,
                                 [
-                                    (s.key, *s.grader, s.outcome.value, s.extracted)
+                                    (s.key, *s.grader, s.outcome.value, _storable(s.extracted))
                                     for s in group
                                 ],
                             )
@@ -296,17 +348,18 @@ class RunStore:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+        except (sqlite3.Error, ValueError) as error:  # ValueError: what was read makes no sense.
+            raise StoreError(
+                f"{self.path} cannot be used: {error}",
+                hint="is the disk full or the file damaged? What can be read is kept",
+            ) from error
 
 
 _JOIN = """
     FROM generation g
     JOIN arm a ON a.id = g.arm
     JOIN question q ON q.id = g.question
-    JOIN score s ON s.key = g.key AND s.version = (
-        SELECT max(t.version) FROM score t WHERE t.key = g.key AND t.grader = s.grader
-    )
+    JOIN score s ON s.key = g.key
 """
 
 
@@ -323,7 +376,7 @@ def aggregate_rows(connection: sqlite3.Connection) -> list[Mapping[str, Any]]:
                sum(s.outcome != 'error' AND g.flops IS NULL) AS n_without_flops,
                sum(g.seconds) AS seconds
         {_JOIN} GROUP BY q.task, q.task_type, a.model, a.size, a.policy, a.recipe
-        ORDER BY a.size, a.model, q.task, a.policy
+        ORDER BY a.size, a.model, q.task, a.policy, q.task_type, a.recipe
         """  # noqa: S608 - constants only
     )
     names = [column[0] for column in cursor.description]
@@ -336,12 +389,12 @@ def _generation_values(sample: StoredSample) -> tuple[object, ...]:
     if completion is None:
         code, text = sample.error or ("unknown", "")
         empty = (None,) * 4
-        return (*head, *empty, sample.requested_budget, *(None,) * 8, code, text)
+        return (*head, *empty, sample.requested_budget, *(None,) * 8, code, _storable(text))
     usage, evidence = completion.usage, completion.evidence
     return (
         *head,
-        completion.text,
-        completion.thinking,
+        _storable(completion.text),
+        _storable(completion.thinking),
         int(completion.thinking_closed),
         completion.finish_reason.value,
         sample.requested_budget,
@@ -358,27 +411,68 @@ def _generation_values(sample: StoredSample) -> tuple[object, ...]:
     )
 
 
+def _storable(text: str | None) -> str | None:
+    """Return a text that SQLite takes: servers do send halves of surrogate pairs."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    connection: sqlite3.Connection | None = None
     try:
         if writable:
             connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
         else:
-            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise ArtifactTooNewError(
-                f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}",
-                hint="upgrade thinkroute",
-            )
-        if writable:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            if version == 0:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-                )
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"{path} is not a usable run store: {error}", hint="choose another --out folder"
-        ) from error
+            connection = _connect_to_read(path)
+        _prepare(path, connection, writable=writable)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(
+                f"{path} is not a usable run store: {error}", hint="choose another --out folder"
+            ) from error
+        raise
     return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open read-only, also in a folder where SQLite may not create its side files."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=30)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        has_log = path.with_name(f"{path.name}-wal").exists()
+        if has_log or os.access(path.parent, os.W_OK):
+            raise
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
+    """Check the schema version, and create the tables of a new store."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise ArtifactTooNewError(
+            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}",
+            hint="upgrade thinkroute",
+        )
+    if version == 0:
+        n_tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        if n_tables or not writable:
+            raise StoreError(
+                f"{path} is not a run store of thinkroute", hint="choose another --out folder"
+            )
+    if writable:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        if version == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+            )

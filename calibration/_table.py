@@ -22,6 +22,7 @@ __all__ = ["MeasuredTable", "aggregate"]
 SCHEMA_VERSION = 1
 _KIND = "thinkroute-measured-table"
 _TEXT = ("task", "task_type", "model", "policy", "recipe")
+_REBUILD = "make it again from the run store: advisor tables rebuild RUN"
 _COUNTS = ("n", "n_correct", "n_cut", "n_error")
 
 
@@ -64,7 +65,9 @@ class MeasuredTable:
             _write_atomically(directory / "table.csv", text)
             _write_atomically(directory / "table.json", json.dumps(manifest, indent=2) + "\n")
         except OSError as error:
-            raise StoreError(f"{directory} cannot be written: {error.strerror}") from error
+            raise StoreError(
+                f"{directory} cannot be written: {error.strerror}", hint="choose another folder"
+            ) from error
         return directory / "table.csv"
 
     @classmethod
@@ -81,19 +84,25 @@ class MeasuredTable:
         directory = path if path.is_dir() else path.parent
         manifest = _read_manifest(directory / "table.json")
         try:
-            text = (directory / "table.csv").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactCorruptError(f"{directory / 'table.csv'} cannot be read") from error
-        if hashlib.sha256(text.encode()).hexdigest() != manifest.get("sha256"):
+            data = (directory / "table.csv").read_bytes()
+        except OSError as error:
+            raise ArtifactCorruptError(
+                f"{directory / 'table.csv'} cannot be read: {error.strerror}", hint=_REBUILD
+            ) from error
+        if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
             raise ArtifactCorruptError(
                 f"{directory / 'table.csv'} is not the file its manifest describes",
-                hint="make it again from the run store: advisor tables rebuild RUN",
+                hint=_REBUILD,
             )
+        text = data.decode(errors="replace")
         return cls(tuple(_from_csv(directory / "table.csv", text)), manifest["provenance"])
 
 
 def aggregate(records: Iterable[OutcomeRecord], *, recipe: str = "") -> list[Cell]:
-    """Aggregate outcome records into cells, for records that lie in no store."""
+    """Aggregate outcome records into cells, for records that lie in no store.
+
+    Cells come in the order of a store's: by size, model, task and policy.
+    """
     sums: dict[tuple[str, str, str, int | None, str], dict[str, Any]] = {}
     for record in records:
         key = (record.task, record.task_type, record.model, record.size, record.policy)
@@ -118,7 +127,11 @@ def aggregate(records: Iterable[OutcomeRecord], *, recipe: str = "") -> list[Cel
         row["flops"] += record.flops or 0.0
         row["n_without_flops"] += record.flops is None
         row["seconds"] += record.seconds
-    return [_cell_from_sums(row) for row in sums.values()]
+    def order(key: tuple[str, str, str, int | None, str]) -> tuple[object, ...]:
+        task, task_type, model, size, policy = key
+        return (-1 if size is None else size, model, task, policy, task_type)
+
+    return [_cell_from_sums(sums[key]) for key in sorted(sums, key=order)]
 
 
 def _cell_from_sums(row: Mapping[str, Any]) -> Cell:
@@ -154,11 +167,14 @@ def _to_csv(cells: Sequence[Cell]) -> str:
 
 def _from_csv(path: Path, text: str) -> Iterable[Cell]:
     names = [field.name for field in fields(Cell)]
-    for line, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        try:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
             yield Cell(**{name: _parse(name, row[name]) for name in names})
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactCorruptError(f"{path}:{line} is not a cell: {error}") from error
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise ArtifactCorruptError(
+            f"{path}:{reader.line_num} is not a cell: {error}", hint=_REBUILD
+        ) from error
 
 
 def _parse(name: str, value: str) -> Any:
@@ -179,17 +195,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} is not a table manifest: {error}", hint="give the folder of a measured table"
         ) from error
     if not isinstance(manifest, dict) or manifest.get("kind") != _KIND:
-        raise ArtifactCorruptError(f"{path} is not a table manifest")
+        raise ArtifactCorruptError(
+            f"{path} is not a table manifest", hint="give the folder of a measured table"
+        )
     version = manifest.get("schema_version")
     if not isinstance(version, int):
-        raise ArtifactCorruptError(f"{path} has no schema version")
+        raise ArtifactCorruptError(f"{path} has no schema version", hint=_REBUILD)
     if version > SCHEMA_VERSION:
         raise ArtifactTooNewError(
             f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}",
             hint="upgrade thinkroute",
         )
     if not isinstance(manifest.get("provenance"), dict):
-        raise ArtifactCorruptError(f"{path} has no provenance")
+        raise ArtifactCorruptError(f"{path} has no provenance", hint=_REBUILD)
     return manifest
 
 

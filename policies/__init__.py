@@ -26,8 +26,11 @@ from ._errors import (
 from ._messages import Completion, Evidence, FinishReason, Message, Role, Usage, user_message
 from ._policy import DecodingOptions, Policy
 from ._registry import backend_names, build_backend, build_policy, policy_names
+from ._siblings import check_sibling
 from ._spec import MAX, Budget, ParameterValue, PolicySpec
 from ._vocabulary import TASK_TYPES, Mode, ModelSize, check_task_type
+
+__distribution__ = "thinkroute"
 
 __all__ = [
     "MAX",
@@ -71,6 +74,7 @@ __all__ = [
     "backend_names",
     "build_backend",
     "build_policy",
+    "check_sibling",
     "check_task_type",
     "policy_names",
     "require",

@@ -28,21 +28,22 @@ MAX: Literal["max"] = "max"
 """The unlimited thinking budget."""
 
 _TOKEN = re.compile(r"\s*([A-Za-z0-9_.+-]+|[()=,/@])")
-_NAME = re.compile(r"[a-z][a-z0-9_-]*")
-_WORD = re.compile(r"[a-z0-9_.+-]+")
-_INTEGER = re.compile(r"[+-]?\d+")
-_FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+)(e[+-]?\d+)?")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_WORD = re.compile(r"[a-z0-9_.+-]{1,64}")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_FLOAT = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(e[+-]?[0-9]+)?")
 _MAX_DEPTH = 16
+_MAX_INTEGER = 10**18
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PolicySpec:
     """A decoding strategy by name and parameters, not yet bound to code.
 
     Attributes:
         name: What is done, such as `direct` or `sc`.
         budget: Cap on thinking tokens, `"max"` for none; `None` where the policy has no budget.
-        params: Parameters sorted by key.
+        params: Parameters sorted by key; whole numbers are integers, also if given as 1.0.
         members: Policies given as arguments, such as the two of a cascade.
         inner: The policy that this one wraps, after the slash.
     """
@@ -55,7 +56,17 @@ class PolicySpec:
 
     def __post_init__(self) -> None:
         """Refuse what has no canonical string."""
+        params = tuple((key, _normal(value)) for key, value in self.params)
+        object.__setattr__(self, "params", params)
         _check(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare canonical strings, so that `true` and `1` stay apart."""
+        return isinstance(other, PolicySpec) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        """Return the canonical string's hash."""
+        return hash(str(self))
 
     @classmethod
     def parse(cls, text: str) -> "PolicySpec":
@@ -103,8 +114,12 @@ def _check(spec: PolicySpec) -> None:
         raise InvalidPolicyError(
             f"policy name {spec.name!r} is not a name", hint="use lower-case letters and digits"
         )
-    if isinstance(spec.budget, int) and (isinstance(spec.budget, bool) or spec.budget < 0):
-        raise InvalidPolicyError(f"budget {spec.budget!r} of {spec.name!r} is not >= 0 or 'max'")
+    if isinstance(spec.budget, bool) or (
+        isinstance(spec.budget, int) and not 0 <= spec.budget < _MAX_INTEGER
+    ):
+        raise InvalidPolicyError(f"budget of {spec.name!r} is not 'max' or in [0, 10^18)")
+    if _depth(spec) > _MAX_DEPTH:
+        raise InvalidPolicyError(f"policy {spec.name!r} is nested deeper than {_MAX_DEPTH}")
     if spec.inner is not None and spec.budget is not None:
         raise InvalidPolicyError(
             f"{spec.name!r} wraps a policy and has a budget of its own",
@@ -118,8 +133,21 @@ def _check(spec: PolicySpec) -> None:
             raise InvalidPolicyError(f"parameter {key!r} of {spec.name!r} is not a name")
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidPolicyError(f"parameter {key}={value} of {spec.name!r} is not finite")
+        if isinstance(value, int) and abs(value) >= _MAX_INTEGER:
+            raise InvalidPolicyError(f"parameter {key!r} of {spec.name!r} is 10^18 or more")
         if isinstance(value, str) and _parse_value(value) != value:
             raise InvalidPolicyError(f"parameter {key}={value!r} of {spec.name!r} is not a word")
+
+
+def _depth(spec: PolicySpec) -> int:
+    children = spec.members if spec.inner is None else (*spec.members, spec.inner)
+    return 1 + max(map(_depth, children)) if children else 0
+
+
+def _normal(value: ParameterValue) -> ParameterValue:
+    """Return the one spelling of a number."""
+    is_whole = isinstance(value, float) and abs(value) < _MAX_INTEGER and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def _format(value: ParameterValue) -> str:
@@ -235,8 +263,10 @@ class _Parser:
 
 
 def _from_json(document: Any, depth: int = 0) -> PolicySpec:
-    if not isinstance(document, dict) or depth > _MAX_DEPTH:
-        raise InvalidPolicyError(f"policy document {document!r} is not an object")
+    if depth > _MAX_DEPTH:
+        raise InvalidPolicyError(f"policy document is nested deeper than {_MAX_DEPTH}")
+    if not isinstance(document, dict):
+        raise InvalidPolicyError(f"policy document of type {type(document).__name__} is no object")
     fields = cast("dict[str, Any]", document)
     unknown = set(fields) - {"name", "budget", "params", "members", "inner"}
     if unknown or not isinstance(fields.get("name"), str):
@@ -247,9 +277,9 @@ def _from_json(document: Any, depth: int = 0) -> PolicySpec:
         raise InvalidPolicyError(f"budget {budget!r} is neither a whole number nor 'max'")
     if not isinstance(params, dict) or not isinstance(members, list):
         raise InvalidPolicyError("policy document: params must be an object, members a list")
-    pairs = cast("dict[str, Any]", params)
+    pairs = cast("dict[Any, Any]", params)
     for key, value in pairs.items():
-        if not isinstance(value, bool | int | float | str):
+        if not isinstance(key, str) or not isinstance(value, bool | int | float | str):
             raise InvalidPolicyError(f"parameter {key!r} has the unusable value {value!r}")
     return PolicySpec(
         fields["name"],

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from ._errors import InvalidInputError, InvalidSizeError
@@ -20,7 +21,7 @@ TASK_TYPES = ("general-mc", "general-oe", "math-mc", "math-oe", "code-oe")
 """Built-in task types; users may add their own."""
 
 _TASK_TYPE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMbBtT]?)")
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([kKmMbBtT]?)")
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
@@ -49,6 +50,11 @@ class ModelSize:
 
     n_params: int
 
+    def __post_init__(self) -> None:
+        """Refuse models without parameters."""
+        if self.n_params < 1:
+            raise InvalidSizeError(f"model size {self.n_params!r} is not a positive number")
+
     @classmethod
     def parse(cls, text: str) -> "ModelSize":
         """Parse `"3B"`, `"0.5b"`, `"494K"` or `"3000000000"`.
@@ -57,7 +63,7 @@ class ModelSize:
             InvalidSizeError: It is not a positive number with an optional K, M, B or T.
         """
         match = _SIZE.fullmatch(text.strip())
-        n_params = round(float(match.group(1)) * _SCALE[match.group(2).lower()]) if match else 0
+        n_params = round(Decimal(match.group(1)) * _SCALE[match.group(2).lower()]) if match else 0
         if n_params <= 0:
             raise InvalidSizeError(
                 f"model size {text!r} is not a size",
@@ -69,6 +75,7 @@ class ModelSize:
         """Return the shortest usual spelling, such as `3B`, `0.5B`, `1.73M` or `109K`."""
         for suffix in ("T", "B", "M", "K"):
             value = self.n_params / _SCALE[suffix.lower()]
-            if value >= 1 or (suffix == "B" and value >= 0.1):
-                return f"{value:.3g}{suffix}" if value < 1000 else f"{value:.0f}{suffix}"
+            rounded = float(f"{value:.3g}")
+            if rounded >= 1 or (suffix == "B" and rounded >= 0.1):
+                return f"{value:.3g}{suffix}" if rounded < 1000 else f"{value:.0f}{suffix}"
         return str(self.n_params)

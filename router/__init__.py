@@ -6,6 +6,15 @@ Names are loaded when first used, so that importing the package costs next to no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+try:
+    from policies import check_sibling
+except ImportError as error:
+    error.add_note(
+        "thinkroute needs its own package 'policies': rename the file that took its name"
+    )
+    raise
+check_sibling("calibration")
+
 if TYPE_CHECKING:
     from ._arms import Arm
     from ._completion import BackendSpec, RoutedCompletion
@@ -16,6 +25,8 @@ if TYPE_CHECKING:
     from ._objective import CostUnit, Objective, Price
     from ._outcomes import OutcomeMatrix
     from ._router import Router
+
+__distribution__ = "thinkroute"
 
 __all__ = [
     "Arm",

@@ -217,7 +217,9 @@ def _corrupt(path: Path, problem: str) -> ArtifactCorruptError:
 def _check_replaceable(path: Path, kind: str, overwrite: bool) -> None:
     if not overwrite:
         raise ArtifactError(
-            f"{path} exists already", hint="pass overwrite=True to replace it", code="artifact-exists"
+            f"{path} exists already",
+            hint="pass overwrite=True to replace it",
+            code="artifact-exists",
         )
     try:
         manifest = parse_json((path / MANIFEST).read_bytes())

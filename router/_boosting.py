@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from policies import MissingPrerequisiteError
 
 __all__ = ["fit_booster"]
 
@@ -50,15 +49,8 @@ def fit_booster(
         folds: Row indices `(fitting, validation)` per fold; a group lies on one side.
         objective: Loss.
         seed: Seed of feature and row sampling.
-
-    Raises:
-        MissingPrerequisiteError: LightGBM is not installed.
     """
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise MissingPrerequisiteError.extra("fit", "lightgbm") from error
-    library: Any = lightgbm
+    library: Any = import_module("lightgbm")
     parameters = _PARAMETERS | {
         "objective": objective,
         "metric": "cross_entropy" if objective == "cross_entropy" else "l2",

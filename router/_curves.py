@@ -22,9 +22,7 @@ class CurvePoint(NamedTuple):
     accuracy: float
 
 
-def gain_curve(
-    score: Floats, correct: Floats, tokens: Floats
-) -> list[CurvePoint]:
+def gain_curve(score: Floats, correct: Floats, tokens: Floats) -> list[CurvePoint]:
     """Return the curve of sending questions to the dear arm in descending order of a score.
 
     Args:

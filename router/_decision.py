@@ -11,9 +11,9 @@ from policies import InvalidInputError, NoAdmissibleArmError
 
 from ._arms import Arm
 from ._model import Predictions
-from ._objective import Objective, Price
+from ._objective import CostUnit, Objective, Price
 
-__all__ = ["Candidate", "Decision", "choose", "cost_of_arms", "explain"]
+__all__ = ["Candidate", "Decision", "check_known", "choose", "cost_of_arms", "explain"]
 
 Floats = NDArray[np.float64]
 
@@ -98,37 +98,43 @@ class Decision:
 
 
 def cost_of_arms(
-    predictions: Predictions,
-    arms: tuple[Arm, ...],
-    objective: Objective,
-    prices: Mapping[str, Price],
+    predictions: Predictions, arms: tuple[Arm, ...], unit: CostUnit, prices: Mapping[str, Price]
 ) -> Floats:
-    """Return the expected cost in the objective's unit, shape `(n_prompts, n_arms)`.
+    """Return the cost in a unit, shape `(n_prompts, n_arms)`; NaN where it is unknown.
 
     Raises:
-        InvalidInputError: An arm has no cost in this unit.
+        InvalidInputError: A model has no price.
     """
-    if objective.unit == "tokens":
+    if unit == "tokens":
         return predictions.tokens
-    if objective.unit == "usd":
-        unpriced = sorted({arm.model for arm in arms} - set(prices))
-        if unpriced:
-            raise InvalidInputError(
-                f"there is no price for {', '.join(unpriced)}",
-                hint="give prices= when fitting, or choose another cost unit",
-            )
-        prompt = np.array([prices[arm.model].prompt_usd for arm in arms])
-        completion = np.array([prices[arm.model].completion_usd for arm in arms])
-        return predictions.prompt_tokens * prompt + predictions.tokens * completion
-    cost = predictions.flops if objective.unit == "flops" else predictions.seconds
+    if unit == "flops":
+        return predictions.flops
+    if unit == "seconds":
+        return predictions.seconds
+    unpriced = sorted({arm.model for arm in arms} - set(prices))
+    if unpriced:
+        raise InvalidInputError(
+            f"there is no price for {', '.join(unpriced)}",
+            hint="give prices= when fitting, or choose another cost unit",
+        )
+    prompt = np.array([prices[arm.model].prompt_usd for arm in arms])
+    completion = np.array([prices[arm.model].completion_usd for arm in arms])
+    return predictions.prompt_tokens * prompt + predictions.tokens * completion
+
+
+def check_known(cost: Floats, arms: tuple[Arm, ...], unit: CostUnit) -> None:
+    """Check that every arm has a cost.
+
+    Raises:
+        InvalidInputError: The costs of some arms are unknown; they are named.
+    """
     if np.isnan(cost).any():
-        unknown = np.isnan(cost).any(axis=0)
+        unknown = np.isnan(cost.sum(axis=0)).tolist()
         names = [arm.name for arm, is_unknown in zip(arms, unknown, strict=True) if is_unknown]
         raise InvalidInputError(
-            f"{objective.unit} of {', '.join(names)} were never measured",
+            f"{unit} of {', '.join(names)} were never measured",
             hint="choose tokens as the cost unit",
         )
-    return cost
 
 
 def choose(
@@ -157,7 +163,7 @@ def choose(
         reaches = cost <= np.float64(objective.max_cost or 0.0)
         first = np.where(reaches, -p_correct, np.inf)
         choice = _first_best(first, cost, -p_correct)
-    return choice, reaches.any(axis=1)
+    return choice, np.logical_or.reduce(reaches, axis=1)
 
 
 def _first_best(*keys: Floats) -> NDArray[np.int64]:

@@ -44,9 +44,7 @@ def _load(path: Path) -> Router:
     return Router.load(path)
 
 
-def decide(
-    prompt: str, task: str | None = None, *, objective: Objective | None = None
-) -> Decision:
+def decide(prompt: str, task: str | None = None, *, objective: Objective | None = None) -> Decision:
     """Return the default router's decision; see `Router.decide`.
 
     Raises:
@@ -71,9 +69,7 @@ async def acomplete(
         NoAdmissibleArmError: No arm satisfies the objective.
         BackendError: The model could not be asked.
     """
-    return await default_router().acomplete(
-        prompt, task=task, objective=objective, options=options
-    )
+    return await default_router().acomplete(prompt, task=task, objective=objective, options=options)
 
 
 def complete(

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._boosting import fit_booster
-from ._model import ModelParameters, OutcomeModel, arm_features, assemble, base_scores, log_odds
+from ._model import ModelParameters, OutcomeModel, arm_features, assemble, base_scores
 from ._outcomes import OutcomeMatrix
 from .features.fit_linear import fit_scores
 from .features.sparse import LinearScores, Terms, Vocabulary
 from .features.task_type import posterior_from_logits
 from .features.text import ReadText, read_text, text_features
 
-__all__ = ["FittedModel", "MIN_QUESTIONS", "fit_model", "group_folds"]
+__all__ = ["MIN_QUESTIONS", "FittedModel", "fit_model", "group_folds"]
 
 MIN_QUESTIONS = 50
 """With fewer questions the model is shrunken means per task type, without trees."""
@@ -49,9 +49,6 @@ def fit_model(matrix: OutcomeMatrix, *, seed: int) -> FittedModel:
     word scores are computed out of fold, so that the trees see them as they are on new text;
     half of the questions carry their true task type as a hint, so that both ways of asking are
     known. With fewer than `MIN_QUESTIONS` questions or two groups there are no trees.
-
-    Raises:
-        MissingPrerequisiteError: scikit-learn or LightGBM is not installed.
     """
     rng = np.random.default_rng(seed)
     is_small = matrix.n_questions < MIN_QUESTIONS or len(set(matrix.groups)) < 2 * _N_FOLDS
@@ -132,7 +129,9 @@ class _Fit:
             prompt_tokens_per_byte=np.nan_to_num(_ratio(matrix.prompt_tokens, bytes_of)),
             flops_per_token=_ratio(matrix.flops, matrix.prompt_tokens + matrix.tokens),
             # Importers of outcomes without timing write 0 seconds.
-            seconds_per_token=_ratio(np.where(matrix.seconds > 0, matrix.seconds, np.nan), matrix.tokens),
+            seconds_per_token=_ratio(
+                np.where(matrix.seconds > 0, matrix.seconds, np.nan), matrix.tokens
+            ),
         )
 
     def _linear(self, terms: Terms, n_terms: int, rows: Ints | None = None) -> LinearScores:
@@ -210,8 +209,9 @@ def _calibrate(
     if parameters.kind == "means":  # already shrunk, and no question was held back
         return parameters
     rows, columns = np.nonzero(matrix.is_measured)
+    p = predictions.p_correct[rows, columns].clip(1e-9, 1.0 - 1e-9)
     slope, intercepts = _fit_sigmoid(
-        log_odds(predictions.p_correct[rows, columns]),
+        np.log(p / (1.0 - p)),
         columns,
         matrix.correct[rows, columns],
         len(matrix.arms),
@@ -219,9 +219,7 @@ def _calibrate(
     return replace(parameters, slope=slope, intercepts=intercepts)
 
 
-def _fit_sigmoid(
-    scores: Floats, arms: Ints, correct: Floats, n_arms: int
-) -> tuple[float, Floats]:
+def _fit_sigmoid(scores: Floats, arms: Ints, correct: Floats, n_arms: int) -> tuple[float, Floats]:
     """Fit `p = sigmoid(slope * score + intercept of the arm)` by Newton's method.
 
     Source:

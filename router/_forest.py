@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_LEAVES", "Forest", "FeatureTable", "Tree", "parse_trees"]
+__all__ = ["MAX_LEAVES", "FeatureTable", "Forest", "Tree", "parse_trees"]
 
 MAX_LEAVES = 64
 _ALL = np.uint64(2**64 - 1)
@@ -222,9 +222,7 @@ class Forest:
         return [values[:, :, trees].sum(axis=2) for trees in self._models]
 
 
-def _tabulate(
-    tree: Tree, index: int, splits: dict[int, list[tuple[float, int, int]]]
-) -> list[int]:
+def _tabulate(tree: Tree, index: int, splits: dict[int, list[tuple[float, int, int]]]) -> list[int]:
     """Add the splits of a tree to `splits` and return its leaves from left to right."""
 
     def visit(node: int, first: int) -> list[int]:

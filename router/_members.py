@@ -163,9 +163,7 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise self.corrupt(name, str(error)) from error
 
-    def numbers(
-        self, values: list[Any], name: str, shape: tuple[int, ...]
-    ) -> NDArray[np.float64]:
+    def numbers(self, values: list[Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return nested lists of numbers as an array; `None` becomes NaN."""
         try:
             array = np.array(values, dtype=np.float64)
@@ -188,8 +186,7 @@ class _Reader:
         except (ValueError, EOFError) as error:
             raise self.corrupt(name, f"not an array: {error}") from error
         fits = len(found) == len(shape) and all(
-            wanted is None or wanted == length
-            for wanted, length in zip(shape, found, strict=False)
+            wanted is None or wanted == length for wanted, length in zip(shape, found, strict=False)
         )
         if not fits or is_fortran or found_dtype != np.dtype(dtype):
             raise self.corrupt(name, f"{found_dtype} of shape {found}, expected {shape}")

@@ -22,7 +22,6 @@ __all__ = [
     "arm_features",
     "assemble",
     "base_scores",
-    "log_odds",
 ]
 
 MODEL_VERSION = 1
@@ -31,7 +30,6 @@ MODEL_VERSION = 1
 ModelKind = Literal["boosted", "means"]
 Floats = NDArray[np.float64]
 
-_SMALLEST = 1e-6
 _N_SUMMARIES = 2
 _N_PAIR = 2
 
@@ -184,7 +182,8 @@ def assemble(dense: Floats, scores: Floats, posterior: Floats) -> tuple[Floats, 
         the arms, posterior. Pair features `(n_texts, n_arms, 2)`: the arm's own two scores.
     """
     by_kind = scores.reshape(len(scores), 2, -1)  # (n_texts, correct/tokens, n_arms)
-    query = np.hstack([dense, by_kind.mean(axis=2), posterior])
+    means = by_kind.sum(axis=2) / by_kind.shape[2]
+    query = np.concatenate((dense, means, posterior), axis=1)
     return query, np.ascontiguousarray(by_kind.transpose(0, 2, 1))
 
 
@@ -194,10 +193,5 @@ def base_scores(
     """Return the log-odds and log tokens that the task type alone gives, `(n_texts, n_arms)`."""
     # einsum and not @: BLAS may round differently for one row than for many.
     p_correct = np.einsum("nk,ka->na", posterior, p_means)
-    return log_odds(p_correct), np.einsum("nk,ka->na", posterior, log_token_means)
-
-
-def log_odds(p: Floats) -> Floats:
-    """Return ln(p / (1 - p)), finite for every p in [0, 1]."""
-    p = np.clip(p, _SMALLEST, 1.0 - _SMALLEST)
-    return np.log(p / (1.0 - p))
+    log_tokens = np.einsum("nk,ka->na", posterior, log_token_means)
+    return np.log(p_correct / (1.0 - p_correct)), log_tokens

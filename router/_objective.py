@@ -62,12 +62,16 @@ class Objective:
         ((rule, value),) = given.items()
         upper = 1.0 if rule == "target_accuracy" else math.inf
         if not (0.0 <= value <= upper and math.isfinite(value)):
-            raise InvalidInputError(f"{rule} is {value!r}, expected a finite number >= 0", hint=(
-                "an accuracy is a probability in [0, 1]" if rule == "target_accuracy" else ""
-            ))
+            raise InvalidInputError(
+                f"{rule} is {value!r}, expected a finite number >= 0",
+                hint=(
+                    "an accuracy is a probability in [0, 1]" if rule == "target_accuracy" else ""
+                ),
+            )
         if self.unit not in get_args(CostUnit):
             raise InvalidInputError(
-                f"cost unit {self.unit!r} is unknown", hint=f"known: {', '.join(get_args(CostUnit))}"
+                f"cost unit {self.unit!r} is unknown",
+                hint=f"known: {', '.join(get_args(CostUnit))}",
             )
 
     @classmethod

@@ -83,14 +83,20 @@ class OutcomeMatrix:
     @property
     def is_complete(self) -> NDArray[np.bool_]:
         """Questions on which every arm was measured, shape `(n_questions,)`."""
-        return self.is_measured.all(axis=1)
+        return np.logical_and.reduce(self.is_measured, axis=1)
 
     def digest(self) -> str:
         """Return the SHA-256 of everything in here, equal for equal outcomes in any order."""
         texts = [
             [arm.to_json() for arm in self.arms],
-            *zip(self.question_ids, self.groups, self.tasks, self.task_types, self.prompts,
-                 strict=True),
+            *zip(
+                self.question_ids,
+                self.groups,
+                self.tasks,
+                self.task_types,
+                self.prompts,
+                strict=True,
+            ),
         ]
         digest = hashlib.sha256(json.dumps(texts).encode())
         for array in (self.correct, self.prompt_tokens, self.tokens, self.flops, self.seconds):
@@ -99,7 +105,7 @@ class OutcomeMatrix:
 
     def rows(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "OutcomeMatrix":
         """Return the questions at `index` (positions or a mask), arms unchanged."""
-        positions = np.arange(self.n_questions)[index]
+        positions: list[int] = np.arange(self.n_questions)[index].tolist()
 
         def pick(values: Sequence[str]) -> tuple[str, ...]:
             return tuple(values[position] for position in positions)

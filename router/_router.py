@@ -31,7 +31,7 @@ from policies import (
 from ._arms import Arm
 from ._artifact import canonical_json, read_artifact, write_artifact
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
-from ._decision import Candidate, Decision, choose, cost_of_arms, explain
+from ._decision import Candidate, Decision, check_known, choose, cost_of_arms, explain
 from ._document import FEATURE_VERSIONS, DataDocument, RouterDocument
 from ._fit import fit_model
 from ._members import model_from_members, model_to_members
@@ -128,7 +128,6 @@ class Router:
 
         Raises:
             InvalidInputError: The records contradict each other or hold no graded outcome.
-            MissingPrerequisiteError: The libraries for fitting are not installed.
 
         Example:
             >>> router = Router.fit(records)  # doctest: +SKIP
@@ -166,9 +165,7 @@ class Router:
         return cls(document, model_to_members(parameters))
 
     @classmethod
-    def load(
-        cls, path: str | Path, *, backends: Mapping[str, Backend] | None = None
-    ) -> Self:
+    def load(cls, path: str | Path, *, backends: Mapping[str, Backend] | None = None) -> Self:
         """Load a router that `save` wrote; needs neither scikit-learn nor LightGBM.
 
         Args:
@@ -250,6 +247,19 @@ class Router:
         """
         return self._model.predict(prompts, self._hint(task))
 
+    def expected_cost(
+        self, predictions: Predictions, objective: Objective | None = None
+    ) -> NDArray[np.float64]:
+        """Return the cost of all arms in an objective's unit, shape `(n_prompts, n_arms)`.
+
+        Raises:
+            InvalidInputError: An arm has no cost in this unit.
+        """
+        unit = (objective or self.objective).unit
+        cost = cost_of_arms(predictions, self.arms, unit, self._prices)
+        check_known(cost, self.arms, unit)
+        return cost
+
     async def acomplete(
         self,
         prompt: str | Sequence[Message],
@@ -299,9 +309,7 @@ class Router:
             ConfigError: Nobody said how the chosen model is reached.
             BackendError: The model could not be asked.
         """
-        return run_sync(
-            self.acomplete(prompt, task=task, objective=objective, options=options)
-        )
+        return run_sync(self.acomplete(prompt, task=task, objective=objective, options=options))
 
     async def aclose(self) -> None:
         """Close the backends that this router built for the running event loop."""
@@ -318,8 +326,9 @@ class Router:
         start = perf_counter()
         objective = objective or self.objective
         predictions = self.predict(prompts, task)
-        cost = cost_of_arms(predictions, self.arms, objective, self._prices)
-        choices, met = choose(predictions.p_correct, cost, objective)
+        cost = self.expected_cost(predictions, objective)
+        choice_of, met = choose(predictions.p_correct, cost, objective)
+        chosen: list[int] = choice_of.tolist()
         tail = ["task-guessed" if task is None else "task-given"]
         tail += ["few-outcomes"] * (self._model.parameters.kind == "means")
         latency_s = (perf_counter() - start) / len(prompts)
@@ -331,7 +340,7 @@ class Router:
             _as_lists(predictions.seconds, self._model.parameters.seconds_per_token),
             cost.tolist(),
             predictions.posterior.tolist(),
-            choices.tolist(),
+            chosen,
             met.tolist(),
             strict=True,
         ):
@@ -353,7 +362,7 @@ class Router:
 def _as_lists(values: NDArray[np.float64], rates: NDArray[np.float64]) -> list[list[Any]]:
     """Return rows of numbers, `None` for arms whose rate was never measured."""
     lists = values.tolist()
-    for arm in np.flatnonzero(np.isnan(rates)):
+    for arm in np.flatnonzero(np.isnan(rates)).tolist():
         for row in lists:
             row[arm] = None
     return lists
@@ -381,10 +390,10 @@ def _default_objective(
         matrix.seconds,
         predictions.posterior,
     )
-    asked = Objective.trade(0.0, unit)
     cost, true_cost = (
-        cost_of_arms(values, matrix.arms, asked, prices) for values in (predictions, true)
+        cost_of_arms(values, matrix.arms, unit, prices) for values in (predictions, true)
     )
+    check_known(cost, matrix.arms, unit)
     return select_tradeoff(predictions.p_correct, cost, matrix.correct, true_cost, unit)
 
 

@@ -21,7 +21,7 @@ def candidate_tradeoffs(cost: Floats) -> Floats:
     Args:
         cost: Expected costs, shape `(n_questions, n_arms)`.
     """
-    spread = float(np.mean(cost.max(axis=1) - cost.min(axis=1))) if cost.size else 0.0
+    spread = float(np.ptp(cost, axis=1).mean()) if cost.size else 0.0
     if spread <= 0.0:
         return np.zeros(1)
     return np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 81) / spread])

@@ -18,6 +18,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "cells_table",
     "format_flops",
+    "format_interval",
     "format_share",
     "note",
     "print_json",
@@ -60,14 +61,17 @@ def note(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
     """Return a table whose columns are right-aligned except the first ones that hold words."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     lines = [[escape(value) for value in row] for row in rows]
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for index, column in enumerate(columns):
         is_number = bool(lines) and all(_looks_numeric(row[index]) for row in lines)
-        made.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+        made.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for line in lines:
         made.add_row(*line)
     return made
@@ -78,12 +82,12 @@ def _looks_numeric(text: str) -> bool:
 
 
 def print_table(made: "Table") -> None:
-    """Print a table on stdout, as wide as the terminal or 100 columns."""
+    """Print a table on stdout; into a file or a pipe it is as wide as it needs to be."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, 100)
+        console.width = max(console.width, 160)
     console.print(made)
 
 
@@ -91,15 +95,14 @@ def cells_table(title: str, cells: Sequence["Cell"]) -> "Table":
     """Return the readable form of a measured table."""
     return table(
         title,
-        ("model", "task", "policy", "n", "accuracy", "95% interval", "cut", "err", "tokens", "FLOPs"),
+        ("model", "task", "policy", "n", "accuracy [95%]", "cut", "err", "tokens", "FLOPs"),
         [
             (
                 cell.model,
                 cell.task,
                 cell.policy,
                 str(cell.n),
-                format_share(cell.accuracy),
-                f"[{format_share(cell.ci_low)}, {format_share(cell.ci_high)}]",
+                format_interval(cell.accuracy, cell.ci_low, cell.ci_high),
                 str(cell.n_cut),
                 str(cell.n_error),
                 f"{cell.mean_tokens:.1f}" if cell.n else "-",
@@ -108,6 +111,11 @@ def cells_table(title: str, cells: Sequence["Cell"]) -> "Table":
             for cell in cells
         ],
     )
+
+
+def format_interval(value: float, low: float, high: float) -> str:
+    """Return an estimate with its interval, such as `0.812 [0.790, 0.832]`."""
+    return f"{format_share(value)} [{format_share(low)}, {format_share(high)}]"
 
 
 def format_share(value: float) -> str:

@@ -41,12 +41,12 @@ def ask(
     from dataclasses import asdict
 
     from policies import InvalidInputError
-    from router import Router, load_default_router
+    from router import Router, default_router
 
     if not prompt.strip():
         raise InvalidInputError("the prompt is empty")
     objective = read_objective(tradeoff, target_accuracy, max_cost, unit)
-    loaded = Router.load(router) if router is not None else load_default_router()
+    loaded = Router.load(router) if router is not None else default_router()
     if decide_only:
         decision = loaded.decide(prompt, task, objective=objective)
         if as_json:
@@ -74,13 +74,13 @@ def ask(
 
 def show_decision(decision: "Decision") -> None:
     """Print the chosen arm, the reasons and every candidate."""
-    print_text(f"arm: {decision.arm} ({', '.join(decision.reasons)})")
+    print_text(f"arm: {decision.arm.name} ({', '.join(decision.reasons)})")
     print_table(
         table(
             "candidates",
             ("arm", "p(correct)", "tokens", "FLOPs"),
             [
-                (c.arm, format_share(c.p), f"{c.tokens:.1f}", format_flops(c.flops))
+                (c.arm, format_share(c.p_correct), f"{c.tokens:.1f}", format_flops(c.flops))
                 for c in decision.candidates
             ],
         )

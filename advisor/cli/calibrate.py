@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate", "measure"]
 
-_POCKET_CAPS = (32, 320)
-_OTHER_CAPS = (1024, 16_384)
 
 
 def calibrate(
@@ -120,10 +118,10 @@ def calibrate(
     loaded = load_tasks(_split(tasks), limit=limit, seed=seed, columns=columns)
     server = {"base_url": base_url, "api_key_env": api_key_env, "dialect": dialect}
     backends = [_build(backend, name, server) for name in _split(model)]
-    caps = _POCKET_CAPS if backend == "pocket" else _OTHER_CAPS
+    usual = _usual_options(backend)
     options = DecodingOptions(
-        max_answer_tokens=max_answer_tokens or caps[0],
-        max_thinking_tokens=max_thinking_tokens or caps[1],
+        max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
+        max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
         temperature=temperature,
         top_p=top_p,
     )
@@ -137,14 +135,27 @@ def calibrate(
         _show_plan(plan, as_json=as_json)
         return
     _confirm(plan, ask=backend != "pocket" and not yes)
-    summary, table = measure(plan, out, concurrency=concurrency)
+    options_of_backend = {} if backend == "pocket" else {"base_url": base_url, "dialect": dialect}
+    reached = {one.model: {"backend": backend, "options": options_of_backend} for one in backends}
+    summary, table = measure(plan, out, reached=reached, concurrency=concurrency)
     _show_result(out, summary, table, as_json=as_json)
 
 
 def measure(
-    plan: "Plan", out: Path, *, concurrency: int | None = None
+    plan: "Plan",
+    out: Path,
+    *,
+    reached: dict[str, dict[str, Any]],
+    concurrency: int | None = None,
 ) -> "tuple[RunSummary, MeasuredTable]":
     """Run a plan into a run folder and write its table.
+
+    Args:
+        plan: What to ask.
+        out: The run folder; what it already holds is not asked again.
+        reached: Per model the kind of backend and its options, so that a router fitted from
+            this run can reach the models; no secrets.
+        concurrency: Most requests under way at once.
 
     Raises:
         BackendError: The backend cannot be used; what was measured is kept.
@@ -162,7 +173,7 @@ def measure(
                 await one.aclose()
 
     with RunStore.create(store_path(out)) as store:
-        store.set_meta("provenance", _provenance(plan))
+        store.set_meta("provenance", {**_provenance(plan), "backends": reached})
         try:
             summary = asyncio.run(run(store))
         except KeyboardInterrupt:
@@ -219,6 +230,17 @@ def _build(name: str, model: str, server: dict[str, Any]) -> "Backend":
         api_key=os.environ.get(server["api_key_env"]),
         dialect=server["dialect"],
     )
+
+
+def _usual_options(backend: str) -> "DecodingOptions":
+    """Return the default caps: the pocket models' context is small."""
+    if backend == "pocket":
+        from policies.backends.pocket import POCKET_OPTIONS
+
+        return POCKET_OPTIONS
+    from policies import DecodingOptions
+
+    return DecodingOptions()
 
 
 def _provenance(plan: "Plan") -> dict[str, Any]:

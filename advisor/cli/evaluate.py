@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._output import format_flops, format_share, print_json, print_table, print_text, table
+from ._output import format_flops, format_interval, print_json, print_table, print_text, table
 from ._runs import load_run
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def evaluate(
 
     Example: advisor evaluate runs/first
     """
-    records, _ = load_run(run)
+    records = load_run(run).records
     from router import evaluate as cross_validate
 
     result = cross_validate(records, n_folds=folds, seed=seed)
@@ -39,13 +39,12 @@ def show_evaluation(result: "Evaluation") -> None:
     print_table(
         table(
             "held-out questions",
-            ("choice", "n", "accuracy", "95% interval", "tokens", "FLOPs"),
+            ("choice", "n", "accuracy [95%]", "tokens", "FLOPs"),
             [
                 (
                     row.name,
                     str(row.n),
-                    format_share(row.accuracy),
-                    f"[{format_share(row.ci_low)}, {format_share(row.ci_high)}]",
+                    format_interval(row.accuracy, row.ci_low, row.ci_high),
                     f"{row.mean_tokens:.1f}",
                     format_flops(row.mean_flops),
                 )
@@ -53,5 +52,20 @@ def show_evaluation(result: "Evaluation") -> None:
             ],
         )
     )
-    for line in result.headline():
-        print_text(line)
+    against = result.comparison
+    print_text(
+        f"router against {against.reference}: {against.difference:+.3f} accuracy "
+        f"[{against.ci_low:+.3f}, {against.ci_high:+.3f}], "
+        f"{against.tokens_saved:.0%} of its tokens saved; paired on {result.n:,} questions, "
+        f"{result.n_folds} folds"
+    )
+    if result.headroom is not None:
+        cheap, best = result.headroom_arms
+        print_text(f"headroom between {cheap} and {best} captured: {result.headroom:.0%}")
+    if result.is_oracle_inflated:
+        print_text("the oracle picks among single samples: their noise flatters it")
+    if result.n_incomplete or result.n_errors:
+        print_text(
+            f"not judged: {result.n_incomplete} questions without an answer of every arm, "
+            f"{result.n_errors} infrastructure errors"
+        )

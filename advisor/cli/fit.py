@@ -33,10 +33,12 @@ def fit(
     the least cost, judged by cross-validation on the run.
     """
     objective = read_objective(tradeoff, target_accuracy, max_cost, unit)
-    records, backends = load_run(run)
+    records, backends, options = load_run(run)
     from router import Router
 
-    fitted = Router.fit(records, seed=seed, objective=objective, backends=backends)
+    fitted = Router.fit(
+        records, seed=seed, objective=objective, backends=backends, options=options
+    )
     fitted.save(out, overwrite=overwrite)
     description = fitted.describe()
     if as_json:

@@ -51,7 +51,7 @@ def unwrap_latex(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Return an answer without emphasis and a final stop."""
-    return text.strip().strip("*_`").strip().rstrip(".").strip()
+    return text.strip().lstrip("* ").rstrip("*. ").strip()
 
 
 def _last_boxed(text: str) -> str | None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-QUESTIONS_PER_STEP = 96
+QUESTIONS_PER_STEP = 48
 MICRO_BATCHES = 2
 WARMUP_STEPS = 100
 DECAY_SHARE = 0.3
@@ -291,7 +291,15 @@ def build_optimizers(
     ]
 
 
-def train(size: PocketSize, directory: Path, *, seed: int, n_steps: int, device: str) -> None:
+def train(
+    size: PocketSize,
+    directory: Path,
+    *,
+    seed: int,
+    n_steps: int,
+    device: str,
+    stop_after: int | None = None,
+) -> None:
     """Train one model to `n_steps`, resuming from `directory`, then save it there.
 
     Args:
@@ -301,6 +309,8 @@ def train(size: PocketSize, directory: Path, *, seed: int, n_steps: int, device:
         seed: Seeds the weights and every step's questions.
         n_steps: Optimizer steps in all; part of the learning-rate schedule.
         device: A torch device such as `cpu` or `cuda`.
+        stop_after: Stop with a checkpoint after this many steps in all; the schedule is that
+            of `n_steps`.
     """
     import torch
 
@@ -314,7 +324,8 @@ def train(size: PocketSize, directory: Path, *, seed: int, n_steps: int, device:
     pad_id = int(tokenizer.pad_token_id)
     last_saved = time.monotonic()
     log = (directory / "log.jsonl").open("a", encoding="utf-8")
-    for step in range(first_step, n_steps):
+    last_step = min(n_steps, n_steps if stop_after is None else stop_after)
+    for step in range(first_step, last_step):
         factor = learning_rate_factor(step, n_steps)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -343,9 +354,12 @@ def train(size: PocketSize, directory: Path, *, seed: int, n_steps: int, device:
             log.write(json.dumps(record) + "\n")
             log.flush()
             sys.stderr.write(f"{size.name} {json.dumps(record)}\n")
-        if time.monotonic() - last_saved > CHECKPOINT_EVERY_S or step + 1 == n_steps:
+        if time.monotonic() - last_saved > CHECKPOINT_EVERY_S or step + 1 == last_step:
             checkpoint.save(model, optimizers, step + 1)
             last_saved = time.monotonic()
+    log.close()
+    if last_step < n_steps:
+        return
     model.save_pretrained(directory / "model")
     tokenizer.save_pretrained(str(directory / "model"))
 
@@ -357,13 +371,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoints and the model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, help="default: the size's own")
-    parser.add_argument("--lr", type=float)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     options = parser.parse_args()
     size = POCKET_SIZES[options.size]
-    if options.lr:
-        import dataclasses
-        size = dataclasses.replace(size, learning_rate=options.lr)
     train(
         size,
         options.out,

@@ -108,7 +108,7 @@ def clopper_pearson_interval(k: int, n: int, confidence: float = 0.95) -> Interv
     check_confidence(confidence)
     if n == 0:
         return Interval(math.nan, 0.0, 1.0, confidence)
-    # scipy.special takes a fifth of the time that scipy.stats takes to import.
+    # scipy.special takes a third of the time to import that scipy.stats takes.
     from scipy import special
 
     tail = (1 - confidence) / 2

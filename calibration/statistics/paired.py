@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from policies import InvalidInputError
 
@@ -174,8 +174,9 @@ def _bootstrap_ends(
     seed: int,
 ) -> tuple[float, float]:
     import numpy as np
+    from scipy import stats
 
-    from scipy.stats import bootstrap
+    bootstrap = cast("Any", stats.bootstrap)
 
     sums = np.bincount(index, weights=differences, minlength=n_clusters)
     sizes = np.bincount(index, minlength=n_clusters).astype(np.float64)

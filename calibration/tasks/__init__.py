@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from policies import UnknownNameError
+from policies import InvalidInputError, UnknownNameError
 
 from ._task import Question, Task, question_id
 from .files import FILE_SUFFIXES, ColumnMapping, load_file_task
@@ -23,19 +23,21 @@ def load_tasks(
 
     Args:
         names: `pocket` for all pocket tasks, one pocket task's name, or a file's path.
-        limit: Most questions per task; `None` takes a task's default or the whole file.
+        limit: Most questions per task, positive; `None` takes a task's default or the whole file.
         seed: Chooses and orders the questions.
         columns: How files are read.
 
     Raises:
         UnknownNameError: A name is neither a task nor a file of a known type.
         DataFileError: A file cannot be read.
+        InvalidInputError: The limit is not positive.
     """
+    if limit is not None and limit < 1:
+        raise InvalidInputError(f"limit is {limit}, expected >= 1")
+    groups = [list(POCKET_TASKS) if name == "pocket" else [name] for name in names]
     tasks: list[Task] = []
-    for name in dict.fromkeys(names):
-        if name == "pocket":
-            tasks += [pocket_task(task, limit=limit, seed=seed) for task in POCKET_TASKS]
-        elif name in POCKET_TASKS:
+    for name in dict.fromkeys(name for group in groups for name in group):
+        if name in POCKET_TASKS:
             tasks.append(pocket_task(name, limit=limit, seed=seed))
         elif Path(name).suffix.lower() in FILE_SUFFIXES or Path(name).exists():
             mapping = columns or ColumnMapping()

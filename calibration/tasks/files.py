@@ -1,18 +1,24 @@
 """Tasks from a user's own file: JSONL, CSV or Parquet, columns mapped by name."""
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 from policies import DataFileError, MissingPrerequisiteError, check_task_type
 
+from ..graders import get_grader, parse_number
 from ._task import Question, Task, question_id, take_in_fixed_order
 
 __all__ = ["FILE_SUFFIXES", "ColumnMapping", "load_file_task"]
 
+_LOGGER = logging.getLogger("thinkroute.calibration")
 FILE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 _PROMPT_NAMES = ("prompt", "question", "problem", "input", "query")
@@ -51,20 +57,32 @@ def load_file_task(
 ) -> Task:
     """Read a file of questions into a task named after the file.
 
+    Questions that are there twice are asked once.
+
     Raises:
         DataFileError: The file is missing, empty, not of its format, or lacks a column or a
-            value; the message names file and line.
+            value, or a gold answer is nothing that the grader can compare; the message names
+            file and line.
+        UnknownNameError: There is no such grader.
         MissingPrerequisiteError: Parquet was given and pyarrow is not installed.
     """
     rows = list(_read_rows(path))
     if not rows:
-        raise DataFileError("the file holds no questions", path=path)
-    found = _find_columns(path, rows[0][1], columns)
+        raise DataFileError(
+            "the file holds no questions", path=path, hint="write one question per line or row"
+        )
+    found = _find_columns(path, [row for _, row in rows], columns)
     questions: dict[str, Question] = {}
+    lines: dict[str, int] = {}
     for line, row in rows:
         question = _question(path, line, row, found, columns.instruction)
-        questions.setdefault(question.id, question)
-    grader = columns.grader or _guess_grader(found, questions)
+        if questions.setdefault(question.id, question) is question:
+            lines[question.id] = line
+    if len(questions) < len(rows):
+        _LOGGER.info("%s: %d questions are there twice", path, len(rows) - len(questions))
+    grader = get_grader(columns.grader or _guess_grader(found, questions)).name
+    for question in questions.values():
+        _check_gold(path, lines[question.id], question.gold, grader)
     task_type = check_task_type(columns.task_type or _guess_task_type(grader))
     ordered = take_in_fixed_order(questions.values(), limit, seed)
     return Task(path.stem, task_type, ordered, grader)
@@ -72,46 +90,89 @@ def load_file_task(
 
 def _read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not path.is_file():
-        raise DataFileError("no such file", path=path)
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        yield from _read_parquet(path)
-        return
+        raise DataFileError("no such file", path=path, hint="check the path")
+    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataFileError(
+            f"files of type {path.suffix!r} are not read",
+            path=path,
+            hint=f"use {', '.join(FILE_SUFFIXES)}",
+        )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if suffix == ".jsonl":
-                for line, text in enumerate(file, start=1):
-                    if text.strip():
-                        yield line, _parse_json_line(path, line, text)
-            elif suffix == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                for row in reader:
-                    yield reader.line_num, row
-            else:
-                raise DataFileError(
-                    f"files of type {path.suffix!r} are not read",
-                    path=path,
-                    hint=f"use {', '.join(FILE_SUFFIXES)}",
-                )
+        yield from reader(path)
+    except OSError as error:
+        raise DataFileError(
+            f"cannot be read: {error.strerror or error}", path=path, hint="check its permissions"
+        ) from error
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataFileError(f"not UTF-8 text: {error.reason}", path=path) from error
+        raise DataFileError(
+            f"not UTF-8 text: {error.reason}",
+            path=path,
+            line=data.count(b"\n", 0, error.start) + 1,
+            hint="save the file as UTF-8",
+        ) from error
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for line, text in enumerate(io.StringIO(_read_text(path), newline=None), start=1):
+        if text.strip():
+            yield line, _parse_json_line(path, line, text)
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
+    try:
+        for line, row in _numbered(reader):
+            if None in row:
+                raise DataFileError(
+                    "the row has more cells than the header has columns",
+                    path=path,
+                    line=line,
+                    hint='put texts that contain a comma in quotes: "1,000"',
+                )
+            yield line, row
     except csv.Error as error:
-        raise DataFileError(f"not a CSV file: {error}", path=path) from error
+        raise DataFileError(
+            f"not a CSV file: {error}",
+            path=path,
+            line=reader.line_num + 1,  # It counts the rows that were read whole.
+            hint="use a comma between cells and double quotes around texts",
+        ) from error
+
+
+def _numbered(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[Any, Any]]]:
+    """Yield rows with the line each begins on."""
+    end = 1 if reader.fieldnames is not None else 0
+    for row in reader:
+        yield end + 1, row
+        end = reader.line_num
 
 
 def _parse_json_line(path: Path, line: int, text: str) -> Mapping[str, Any]:
     try:
         row: object = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        reason = (
+            f"{error.msg} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
         raise DataFileError(
-            f"not JSON: {error.msg} at column {error.colno}",
-            path=path,
-            line=line,
-            hint="each line must be one JSON object",
+            f"not JSON: {reason}", path=path, line=line, hint="each line must be one JSON object"
         ) from error
     if not isinstance(row, dict):
         raise DataFileError(
-            f"expected a JSON object, found {type(row).__name__}", path=path, line=line
+            f"expected a JSON object, found {type(row).__name__}",
+            path=path,
+            line=line,
+            hint='write each question as {"prompt": ..., "gold": ...}',
         )
     return cast("dict[str, Any]", row)
 
@@ -125,23 +186,27 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         table = parquet.read_table(path)
     except (arrow.ArrowException, OSError) as error:
-        raise DataFileError(f"not a Parquet file: {error}", path=path) from error
+        raise DataFileError(
+            f"not a Parquet file: {error}", path=path, hint="write it again, or use .jsonl or .csv"
+        ) from error
     yield from enumerate(table.to_pylist(), start=1)
 
 
 def _find_columns(
-    path: Path, row: Mapping[str, Any], columns: ColumnMapping
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: ColumnMapping
 ) -> dict[str, str | None]:
+    names = dict.fromkeys(name for row in rows for name in row)
+
     def find(what: str, wanted: str | None, usual: tuple[str, ...], needed: bool) -> str | None:
-        if wanted is not None and wanted in row:
+        if wanted is not None and wanted in names:
             return wanted
-        name = next((name for name in usual if name in row), None) if wanted is None else None
+        name = next((name for name in usual if name in names), None) if wanted is None else None
         if name is None and (needed or wanted is not None):
             asked = f"the column {wanted!r}" if wanted else f"a column for the {what}"
             raise DataFileError(
                 f"{asked} is not in the file",
                 path=path,
-                hint=f"columns found: {', '.join(map(str, row))}; name it with --{what}-column",
+                hint=f"columns found: {', '.join(names)}; name it with --{what}-column",
             )
         return name
 
@@ -162,10 +227,15 @@ def _question(
 ) -> Question:
     def text(what: str) -> str:
         column = found[what]
-        value = row.get(column) if column is not None else None
-        if value is None or not str(value).strip():
-            raise DataFileError(f"column {column!r} is empty", path=path, line=line)
-        return str(value).strip()
+        value = _text_of(path, line, column, row.get(column) if column is not None else None)
+        if not value:
+            raise DataFileError(
+                f"column {column!r} is empty",
+                path=path,
+                line=line,
+                hint="fill it in, or leave the line out",
+            )
+        return value
 
     prompt, gold = text("prompt"), text("gold")
     options = _options(path, line, row, found["options"])
@@ -176,26 +246,58 @@ def _question(
     if instruction:
         prompt = f"{prompt}\n{instruction}"
     identifier = question_id(path.stem, prompt, gold)
-    group = str(row[found["group"]]) if found["group"] else identifier
-    return Question(identifier, prompt, gold, group)
+    column = found["group"]
+    group = "" if column is None else _text_of(path, line, column, row.get(column))
+    return Question(identifier, prompt, gold, group or identifier)
+
+
+def _text_of(path: Path, line: int, column: str | None, value: object) -> str:
+    """Return a cell as text, "" if there is nothing in it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, str | int | float | Decimal):
+        raise DataFileError(
+            f"column {column!r} holds {type(value).__name__}, expected a text or a number",
+            path=path,
+            line=line,
+            hint="write the one right answer, or the whole prompt, as a text",
+        )
+    text = str(value).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataFileError(
+            f"column {column!r} holds half a surrogate pair",
+            path=path,
+            line=line,
+            hint="write such characters out or leave them away",
+        ) from error
+    return text
 
 
 def _options(
     path: Path, line: int, row: Mapping[str, Any], column: str | None
 ) -> list[str] | None:
-    if column is None or row.get(column) is None:
+    if column is None or row.get(column) in (None, ""):
         return None
     value: Any = row[column]
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             value = None
     if not isinstance(value, list) or not 2 <= len(cast("list[Any]", value)) <= len(_LETTERS):
         raise DataFileError(
-            f"column {column!r} is not a list of 2 to {len(_LETTERS)} options", path=path, line=line
+            f"column {column!r} is not a list of 2 to {len(_LETTERS)} options",
+            path=path,
+            line=line,
+            hint='in CSV files write a JSON list: ["first", "second"]',
         )
-    return [str(option) for option in cast("list[Any]", value)]
+    options = [_text_of(path, line, column, option) for option in cast("list[Any]", value)]
+    # Some data sets number their options: `A)5`, `B)6`.
+    if all(option[:2] in (f"{_LETTERS[i]})", f"{_LETTERS[i]}.") for i, option in enumerate(options)):
+        options = [option[2:].strip() for option in options]
+    return options
 
 
 def _letter_of(path: Path, line: int, gold: str, options: list[str]) -> str:
@@ -203,24 +305,37 @@ def _letter_of(path: Path, line: int, gold: str, options: list[str]) -> str:
     letters = _LETTERS[: len(options)]
     if len(gold) == 1 and gold.upper() in letters:
         return gold.upper()
-    if gold in options:
+    if options.count(gold) == 1:
         return letters[options.index(gold)]
+    problem = "is several options" if gold in options else "is no option"
     raise DataFileError(
-        f"the gold answer {gold!r} is no option",
+        f"the gold answer {gold!r} {problem}",
         path=path,
         line=line,
         hint=f"expected one of {', '.join(letters)} or an option's text",
     )
 
 
+def _check_gold(path: Path, line: int, gold: str, grader: str) -> None:
+    """Refuse a gold answer that no answer could ever equal."""
+    is_usable = {
+        "number": parse_number(gold) is not None,
+        "choice": len(gold) == 1 and gold.upper() in _LETTERS,
+    }
+    if not is_usable.get(grader, True):
+        raise DataFileError(
+            f"the gold answer {gold!r} is nothing that the grader {grader!r} can compare",
+            path=path,
+            line=line,
+            hint="choose another grader: --grader exact",
+        )
+
+
 def _guess_grader(found: Mapping[str, str | None], questions: Mapping[str, Question]) -> str:
     if found["options"]:
         return "choice"
-    from ..graders import parse_number
-
-    if all(parse_number(question.gold) is not None for question in questions.values()):
-        return "number"
-    return "exact"
+    golds: Iterable[str] = (question.gold for question in questions.values())
+    return "number" if all(parse_number(gold) is not None for gold in golds) else "exact"
 
 
 def _guess_task_type(grader: str) -> str:

@@ -75,8 +75,8 @@ async def probe(
     wanted = frozenset(needed)
     require(backend, wanted)
     server = await _identify(backend)
-    checked = ["the server serves the model"] if server is not None else []
-    unsure = [] if server is not None else ["the server does not list its models"]
+    checked = ["the server serves the model"] if server else []
+    unsure = ["the server does not list its models"] if server is None else []
     looks = _Looks(backend, prompt, max_tokens)
     await looks.thinking_off()
     checked.append("thinking off gives no thought")

@@ -7,8 +7,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import MissingPrerequisiteError
-
 from .sparse import LinearScores, Terms
 
 __all__ = ["fit_scores"]
@@ -36,9 +34,6 @@ def fit_scores(
         n_types: Number of task types; their logits follow the regressions.
         n_terms: Number of columns of the TF-IDF rows.
         rows: Texts to fit on, all by default.
-
-    Raises:
-        MissingPrerequisiteError: scikit-learn is not installed.
     """
     matrix = _sparse_matrix(terms, len(targets), n_terms)
     used = np.arange(len(targets)) if rows is None else rows
@@ -87,7 +82,7 @@ def _fit_types(
     if len(classes) < 2:
         return
     linear_model = _library("sklearn.linear_model")
-    model = linear_model.LogisticRegression(C=_LOGISTIC_C, max_iter=200, tol=1e-3)
+    model = linear_model.LogisticRegression(C=_LOGISTIC_C, max_iter=1000, tol=1e-3)
     model.fit(matrix[rows], types[rows])
     coefficients, biases = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(classes) == 2:  # one row for the second class; the first one's logit is 0
@@ -97,10 +92,8 @@ def _fit_types(
 
 
 def _library(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingPrerequisiteError.extra("fit", module) from error
+    """Import an untyped library when it is needed."""
+    return import_module(module)
 
 
 def _sparse_matrix(terms: Terms, n_texts: int, n_terms: int) -> Any:

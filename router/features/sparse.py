@@ -60,8 +60,8 @@ class Vocabulary:
         documents: Sequence[Sequence[bytes]],
         *,
         min_documents: int = 2,
-        max_words: int = 8000,
-        max_pairs: int = 12_000,
+        max_words: int = 4000,
+        max_pairs: int = 4000,
     ) -> "Vocabulary":
         """Collect the most frequent terms of the fitting texts.
 
@@ -91,24 +91,21 @@ class Vocabulary:
         lengths = np.fromiter(map(len, documents), np.int64, len(documents))
         found = map(self.words.get, chain.from_iterable(documents), repeat(0))
         ids = np.fromiter(found, np.int64, int(lengths.sum()))
-        rows = np.repeat(np.arange(len(documents)), lengths)
-        keys = (rows * self.n_terms + ids - 1)[ids > 0]
+        offsets = np.repeat(np.arange(len(documents)) * self.n_terms, lengths)
+        keys = (offsets + ids - 1)[ids > 0]
         if len(self.pairs) and len(ids) > 1:
             # A code with an unknown word (0) in it is in no vocabulary.
             codes = ids[:-1] * (len(self.words) + 1) + ids[1:]
-            place = self.pairs.searchsorted(codes).clip(max=len(self.pairs) - 1)
-            is_pair = (self.pairs[place] == codes) & (rows[:-1] == rows[1:])
-            pair_terms = place[is_pair] + len(self.words)
-            keys = np.concatenate([keys, rows[:-1][is_pair] * self.n_terms + pair_terms])
+            place = np.minimum(self.pairs.searchsorted(codes), len(self.pairs) - 1)
+            is_pair = self.pairs[place] == codes
+            is_pair &= offsets[:-1] == offsets[1:]
+            pair_keys = (offsets[:-1] + place)[is_pair] + len(self.words)
+            keys = np.concatenate((keys, pair_keys))
         return self._weigh(keys, len(documents))
 
     def _weigh(self, keys: NDArray[np.int64], n_texts: int) -> Terms:
-        if not len(keys):
-            nothing = np.zeros(0, dtype=np.int64)
-            return Terms(nothing, nothing, np.zeros(0))
         keys.sort()
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-        counts = np.diff(starts, append=len(keys))
+        starts, counts = _runs(keys)
         rows, terms = np.divmod(keys[starts], self.n_terms)
         values = (1.0 + np.log(counts)) * self.idf[terms]
         norms = np.sqrt(np.bincount(rows, weights=values * values, minlength=n_texts))
@@ -135,14 +132,20 @@ class LinearScores:
         scores = np.broadcast_to(self.intercepts, (n_texts, len(self.intercepts))).copy()
         if len(terms.rows):
             parts = self.weights[terms.terms] * terms.values[:, np.newaxis]
-            starts = np.flatnonzero(np.diff(terms.rows, prepend=-1))
+            starts, _ = _runs(terms.rows)
             scores[terms.rows[starts]] += np.add.reduceat(parts, starts, axis=0)
         return scores
 
 
-def _frequent(
-    sets: Iterable[set[_T]], min_documents: int, limit: int
-) -> dict[_T, int]:
+def _runs(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each run of equal values starts, and how long it is."""
+    is_edge = np.ones(len(values) + 1, dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=is_edge[1:-1])
+    edges = is_edge.nonzero()[0]
+    return edges[:-1], edges[1:] - edges[:-1]
+
+
+def _frequent(sets: Iterable[set[_T]], min_documents: int, limit: int) -> dict[_T, int]:
     """Return the `limit` most frequent members with their counts, ties in natural order."""
     frequency: Counter[_T] = Counter()
     for members in sets:

@@ -157,21 +157,22 @@ def text_features(texts: Sequence[ReadText]) -> NDArray[np.float64]:
     counts = np.array(rest, dtype=np.float64)
     n_bytes, n_words = counts[:, :1], counts[:, 1:2]
     in_classes = _histograms(characters, _N_CHARACTER_CLASSES)
-    return np.hstack(
-        [
+    return np.concatenate(
+        (
             counts,
             n_bytes / np.maximum(n_words, 1.0),
             in_classes,
             in_classes[:, _SHARES] / np.maximum(n_bytes, 1.0),
             _histograms(word_classes, _N_WORD_CLASSES),
-        ]
+        ),
+        axis=1,
     )
 
 
-def _histograms(parts: Sequence[bytes], n_classes: int) -> NDArray[np.int64]:
+def _histograms(parts: Sequence[bytes], n_classes: int) -> NDArray[np.float64]:
     """Count each class but 0 in each part, shape `(n_parts, n_classes - 1)`."""
     values = np.frombuffer(b"".join(parts), dtype=np.uint8)
     offsets = np.arange(len(parts)) * n_classes
     keys = values + np.repeat(offsets, list(map(len, parts))) if len(parts) > 1 else values
     counts = np.bincount(keys, minlength=len(parts) * n_classes)
-    return counts.reshape(len(parts), n_classes)[:, 1:]
+    return counts.reshape(len(parts), n_classes)[:, 1:].astype(np.float64)

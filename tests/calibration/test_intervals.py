@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,7 +29,6 @@ from calibration.statistics import (
 )
 from policies import InvalidInputError
 
-BINOMIAL = [wilson_interval, clopper_pearson_interval]
 METHODS = {"wilson": wilson_interval, "beta": clopper_pearson_interval}
 FIXTURES = [(0, 1), (1, 1), (0, 20), (1, 20), (10, 20), (19, 20), (20, 20), (333, 1000), (2, 10**6)]
 confidences = st.floats(0.5, 0.999)
@@ -75,7 +75,7 @@ def test_wilson_covers_what_it_promises_on_average(n: int) -> None:
     """Brown, Cai and DasGupta (2001): near nominal in the mean, dips only near 0 and 1."""
     grid = np.linspace(0.0005, 0.9995, 1999)
     coverage = exact_coverage("wilson", n, grid)
-    assert coverage.mean() == pytest.approx(0.95, abs=0.011)
+    assert coverage.mean() == pytest.approx(0.95, abs=0.005)
     inner = coverage[(grid > 0.1) & (grid < 0.9)]
     assert inner.min() > 0.91
 
@@ -92,9 +92,9 @@ def test_coverage_matches_figures_computed_for_the_design(
     assert exact_coverage("beta", n, at)[0] == pytest.approx(exact, abs=0.0006)
 
 
-@pytest.mark.parametrize("interval", BINOMIAL)
-def test_no_trials_tell_nothing(interval: type[Interval]) -> None:
-    nothing = interval(0, 0)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_trials_tell_nothing(method: str) -> None:
+    nothing = METHODS[method](0, 0)
     assert tuple(nothing) == (0.0, 1.0)
     assert math.isnan(nothing.estimate)
     assert nothing.width == 1
@@ -154,7 +154,7 @@ def test_ends_rise_with_successes(counts: tuple[int, int]) -> None:
     k, n = counts
     for method in METHODS.values():
         less, more = method(k, n + 1), method(k + 1, n + 1)
-        assert less.low < more.low or k == n == 0
+        assert less.low < more.low
         assert less.high <= more.high
 
 
@@ -239,7 +239,8 @@ def test_unusable_values_are_refused(values: list[float], clusters: str) -> None
 @settings(max_examples=60, deadline=None)
 def test_mcnemar_equals_statsmodels_and_scipy(first: int, second: int) -> None:
     p_value = mcnemar_exact(first, second)
-    assert p_value == pytest.approx(mcnemar([[7, first], [second, 9]], exact=True).pvalue, rel=1e-9)
+    reference = cast("Any", mcnemar([[7, first], [second, 9]], exact=True))
+    assert p_value == pytest.approx(reference.pvalue, rel=1e-9)
     if first + second:
         assert p_value == pytest.approx(stats.binomtest(first, first + second).pvalue, rel=1e-9)
     assert p_value == mcnemar_exact(second, first)
@@ -289,7 +290,8 @@ def test_paired_proportions_cover_by_enumeration(
 ) -> None:
     """All tables of n questions, weighted by their multinomial probability.
 
-    Newcombe (1998, table III) reports coverage of .93 to .99 for single parameter points.
+    The interval is approximate: near nominal where arms disagree, conservative where they hardly
+    do.
     """
     difference = cells[1] - cells[2]
     covered = 0.0
@@ -305,7 +307,7 @@ def test_paired_proportions_cover_by_enumeration(
                 if weight > 1e-9:
                     low, high = paired_proportions_interval(*table)
                     covered += weight * (low <= difference <= high)
-    assert 0.93 < covered < 0.99
+    assert 0.94 < covered < (0.98 if n * min(cells[1:3]) >= 1 else 1)
 
 
 cell = st.integers(0, 200)
@@ -347,7 +349,8 @@ def test_paired_bootstrap_equals_scipy_on_single_questions() -> None:
 
 
 def test_paired_bootstrap_is_repeatable() -> None:
-    first, second = [3.0, 4.0, 8.0, 1.0, 2.0, 9.0], [1.0, 4.0, 6.0, 2.0, 2.0, 3.0]
+    rng = np.random.default_rng(2)
+    first, second = rng.lognormal(size=(2, 40)).tolist()
     once = paired_difference_interval(first, second, seed=1)
     assert once == paired_difference_interval(first, second, seed=1)
     assert once != paired_difference_interval(first, second, seed=2)

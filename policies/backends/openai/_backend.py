@@ -27,7 +27,7 @@ class OpenAIBackend:
     Safe to call from many tasks at once; at most `max_concurrency` requests are under way.
     A request is sent at most `max_retries + 1` times, with growing random pauses, and again
     only after failures that may pass; the SDK's own retries are off. Redirects are not followed
-    and no key is taken from the environment. Needs the extra `openai`.
+    and no key is taken from the environment.
 
     Example:
         >>> backend = OpenAIBackend("Qwen/Qwen3-8B", "http://127.0.0.1:8000/v1")

@@ -91,7 +91,7 @@ def _finish_reason(value: object, origin: Origin) -> FinishReason:
     if isinstance(value, str) and value in _FINISH_REASONS:
         return _FINISH_REASONS[value]
     raise origin.nonsense(
-        f"finish_reason is {value!r}, expected one of {', '.join(_FINISH_REASONS)}",
+        f"finish_reason is {one_line(repr(value))}, expected one of {', '.join(_FINISH_REASONS)}",
         retryable=value in _PASSING_FAILURES or value is None,
     )
 

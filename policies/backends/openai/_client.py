@@ -107,7 +107,10 @@ class OpenAIClient:
             connection = self._connected()
             async with connection.slots:
                 document, origin = await self._send(connection.client, path, body)
-            return read(document, origin)
+            try:
+                return read(document, origin)
+            except BackendError as error:
+                raise self._scrubbed(error) from error.__cause__
 
         return await retrying(attempt, max_retries=self._settings.max_retries)
 
@@ -250,7 +253,9 @@ def _new_client(settings: ClientSettings) -> "AsyncOpenAI":
         import httpx
         from openai import AsyncOpenAI
     except ImportError as error:
-        raise MissingPrerequisiteError.extra("openai", "openai") from error
+        raise MissingPrerequisiteError(
+            f"the module {error.name!r} is not installed", hint="pip install openai"
+        ) from error
 
     timeout = httpx.Timeout(
         settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s), pool=None

@@ -1,5 +1,6 @@
 """Backend `pocket`: the embedded tiny models, run on the CPU through onnxruntime-genai."""
 
-from ._backend import PocketBackend, pocket_directory, pocket_model_names
+from ._backend import POCKET_OPTIONS, PocketBackend, pocket_directory, pocket_model_names
+from ._chat import render_chat
 
-__all__ = ["PocketBackend", "pocket_directory", "pocket_model_names"]
+__all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_names", "render_chat"]

@@ -1,14 +1,16 @@
 """The `pocket` backend: concurrent requests are gathered into batches on one worker thread."""
 
 import asyncio
+import contextlib
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._backend import Capability, GenerationRequest
 from ..._errors import (
@@ -19,12 +21,19 @@ from ..._errors import (
     UnknownNameError,
 )
 from ..._messages import Completion, Evidence, FinishReason, Usage
+from ..._policy import DecodingOptions
 from ._chat import SpecialTokens, count_thinking, render_chat
 from ._decoding import Row, decode_batch
 
-__all__ = ["PocketBackend", "pocket_directory", "pocket_model_names"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_names"]
 
 _CONTEXT_TOKENS = 1024
+
+POCKET_OPTIONS = DecodingOptions(max_answer_tokens=32, max_thinking_tokens=320)
+"""Caps that fit the pocket models' context and never bind on the questions they were made for."""
 
 
 def _models_root() -> Path:
@@ -53,7 +62,6 @@ class _Job:
     """A request on its way through the worker."""
 
     row: Row
-    n_prompt: int
     started: float
     future: "asyncio.Future[Completion]"
     loop: asyncio.AbstractEventLoop
@@ -123,17 +131,21 @@ class PocketBackend:
         """Return one completion.
 
         Raises:
-            BackendRequestError: Prompt and `max_tokens` exceed the model's context.
+            BackendRequestError: Prompt and `max_tokens` exceed the model's context, or a token
+                id is outside its vocabulary.
+            BackendError: The backend is closed.
             MissingPrerequisiteError: onnxruntime-genai is not installed.
         """
         if self._is_closed:
-            raise BackendError("the backend is closed", backend=self.name, model=self.model)
+            raise self._closed_error()
         started = time.perf_counter()
         row = self._row(request)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
-        job = _Job(row, len(row.prompt), started, future, loop)
+        job = _Job(row, started, future, loop)
         with self._wake:
+            if self._is_closed:
+                raise self._closed_error()
             self._waiting.append(job)
             if self._worker is None:
                 self._worker = threading.Thread(
@@ -151,6 +163,11 @@ class PocketBackend:
         if self._worker is not None:
             await asyncio.to_thread(self._worker.join)
 
+    def _closed_error(self) -> BackendError:
+        return BackendError(
+            "the backend is closed", backend=self.name, model=self.model, hint="make a new one"
+        )
+
     def _row(self, request: GenerationRequest) -> Row:
         import numpy as np
 
@@ -165,6 +182,18 @@ class PocketBackend:
                 model=self.model,
                 hint="lower max_answer_tokens or max_thinking_tokens, or shorten the prompt",
             )
+        wrong = [
+            token
+            for token in (*request.continuation, *(request.logit_bias or ()))
+            if not 0 <= token < engine.n_vocabulary
+        ]
+        if wrong:
+            raise BackendRequestError(
+                f"token ids {wrong[:5]} are outside the vocabulary of {engine.n_vocabulary}",
+                backend=self.name,
+                model=self.model,
+                hint="take ids from this model's own tokenizer",
+            )
         bias = None
         if request.logit_bias:
             ids = np.fromiter(request.logit_bias.keys(), dtype=np.int64)
@@ -175,7 +204,7 @@ class PocketBackend:
             budget=request.thinking_budget,
             temperature=request.temperature,
             top_p=request.top_p,
-            rng=np.random.default_rng(request.seed) if request.temperature > 0 else None,
+            rng=_random_numbers(request.seed) if request.temperature > 0 else None,
             wants_logprobs=request.logprobs,
             bias=bias,
             continuation=request.continuation,
@@ -201,27 +230,46 @@ class PocketBackend:
             ended = time.perf_counter()
             for loop in {job.loop for job in batch}:
                 jobs = [job for job in batch if job.loop is loop]
-                if not loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits.
                     loop.call_soon_threadsafe(self._deliver, engine, jobs, ended, failure)
 
     def _next_batch(self) -> list[_Job]:
         """Wait for work; return the jobs that fit best together, none when closed."""
         with self._wake:
-            while not self._waiting:
+            while not self._drop_cancelled():
                 if self._is_closed:
                     return []
                 self._wake.wait()
             # The longest waiting job sets the pace, so that none waits forever.
-            oldest = self._waiting[0]
-            pace = oldest.likely_length()
+            pace = self._waiting[0].likely_length()
             self._waiting.sort(
                 key=lambda job: [
                     abs(a - b) for a, b in zip(job.likely_length(), pace, strict=True)
                 ]
             )
-            batch, rest = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            n_jobs = self._n_fitting()
+            batch, rest = self._waiting[:n_jobs], self._waiting[n_jobs:]
             self._waiting = sorted(rest, key=lambda job: job.started)
             return batch
+
+    def _drop_cancelled(self) -> bool:
+        """Forget jobs that nobody waits for; tell whether any are left."""
+        self._waiting = [job for job in self._waiting if not job.future.done()]
+        return bool(self._waiting)
+
+    def _n_fitting(self) -> int:
+        """Return how many jobs from the front share one batch.
+
+        Rows are padded to one length, so a long prompt and a long answer that each fit the
+        context may not fit it together.
+        """
+        longest_prompt = most_tokens = 0
+        for index, job in enumerate(self._waiting[: self._max_batch]):
+            longest_prompt = max(longest_prompt, len(job.row.prompt))
+            most_tokens = max(most_tokens, job.row.max_tokens)
+            if longest_prompt + most_tokens > _CONTEXT_TOKENS:
+                return index
+        return min(len(self._waiting), self._max_batch)
 
     def _deliver(
         self, engine: "_Engine", jobs: list[_Job], ended: float, failure: Exception | None
@@ -229,14 +277,18 @@ class PocketBackend:
         for job in jobs:
             if job.future.done():  # The caller was cancelled.
                 continue
-            if failure is None:
-                job.future.set_result(engine.completion(job, ended - job.started))
-            else:
-                error = BackendError(
-                    f"onnxruntime-genai failed: {failure}", backend=self.name, model=self.model
+            problem = failure
+            if problem is None:
+                try:
+                    job.future.set_result(engine.completion(job, ended - job.started))
+                except Exception as error:  # Otherwise the caller would wait forever.
+                    problem = error
+            if problem is not None:
+                wrapped = BackendError(
+                    f"onnxruntime-genai failed: {problem}", backend=self.name, model=self.model
                 )
-                error.__cause__ = failure
-                job.future.set_exception(error)
+                wrapped.__cause__ = problem
+                job.future.set_exception(wrapped)
 
 
 class _Engine:
@@ -260,6 +312,8 @@ class _Engine:
                 f"the model in {directory} cannot be loaded: {error}",
                 hint="reinstall thinkroute, or export the model again",
             ) from error
+        config = json.loads((directory / "genai_config.json").read_text(encoding="utf-8"))
+        self.n_vocabulary = int(config["model"]["vocab_size"])
         self.special = SpecialTokens(
             end_of_turn=self._tokenizer.to_token_id("<|im_end|>"),
             think=self._tokenizer.to_token_id("<think>"),
@@ -302,6 +356,13 @@ def _evidence(row: Row, answer_start: int) -> Evidence | None:
     if not row.wants_logprobs or not logprobs:
         return None
     return Evidence(sum(logprobs) / len(logprobs), min(logprobs))
+
+
+def _random_numbers(seed: int | None) -> "np.random.Generator":
+    """Return the random numbers of a request; any integer is a seed."""
+    import numpy as np
+
+    return np.random.default_rng(None if seed is None else seed % 2**64)
 
 
 def _hash_files(directory: Path, names: tuple[str, ...]) -> str:

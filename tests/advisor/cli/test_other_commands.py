@@ -1,0 +1,145 @@
+"""`advisor tables`, `recommend`, `doctor`, help and the generated reference."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+ROOT = Path(__file__).parents[3]
+
+
+def test_tables_lists_published_and_measured(advisor: Run, measured_run: Path) -> None:
+    document = advisor("tables", "ls", "--runs", measured_run.parent, "--json").json()
+    kinds = {entry["name"]: entry["kind"] for entry in document["tables"]}
+    assert kinds["scale_or_reason_table1"] == "published"
+    assert kinds[str(measured_run)] == "measured"
+
+
+def test_tables_show_prints_a_published_table_with_its_source(advisor: Run) -> None:
+    document = advisor("tables", "show", "scale_or_reason_table1", "--json").json()
+    assert document["schema_version"] == 1
+    assert len(document["cells"]) == 80
+    assert "2509.22193" in document["source"]
+
+
+def test_tables_show_prints_a_measured_table(advisor: Run, measured_run: Path) -> None:
+    document = advisor("tables", "show", measured_run, "--json").json()
+    assert {cell["n"] for cell in document["cells"]} == {120}
+    assert document["provenance"]["seed"] == 1
+
+
+def test_a_changed_table_is_refused_and_can_be_rebuilt(
+    advisor: Run, measured_run: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(measured_run, run)
+    csv = run / "table.csv"
+    csv.write_text(csv.read_text().replace("120", "121", 1))
+    assert advisor("tables", "show", run).code == 3
+    assert advisor("tables", "rebuild", run).code == 0
+    assert advisor("tables", "show", run).code == 0
+
+
+@pytest.mark.parametrize("name", ["scale_or_reason_table2", "no/such/run"])
+def test_an_unknown_table_lists_the_known_ones(advisor: Run, name: str) -> None:
+    result = advisor("tables", "show", name)
+    assert result.code == 2
+    assert "scale_or_reason_table1" in result.err
+
+
+def test_recommend_states_verdict_options_evidence_and_warnings(advisor: Run) -> None:
+    document = advisor("recommend", "--size", "3B", "--task", "math-oe", "--json").json()
+    actions = {"ift", "reasoning", "mixed", "sequential", "scale_ift", "abstain"}
+    assert document["verdict"]["action"] in actions
+    printed = {
+        (option["recipe"]["corpus"], option["recipe"]["reasoning_ratio"]): option["accuracy"]
+        for option in document["options"]
+        if option["size"] == "3B" and option["accuracy"]["basis"] == "measured"
+    }
+    assert printed["general", 0.0]["value"] == pytest.approx(0.399)
+    assert printed["general", 1.0]["value"] == pytest.approx(0.554)
+    assert printed["math-centric", 1.0]["value"] == pytest.approx(0.575)
+    codes = {warning["code"] for warning in document["warnings"]}
+    assert {"ift-after-reasoning", "general-accuracy-loss"} <= codes
+    assert all(item["source"] and item["cell"] for item in document["evidence"])
+    assert document["next_measurements"]
+
+
+def test_recommend_abstains_on_a_task_type_nobody_measured(advisor: Run) -> None:
+    result = advisor("recommend", "--size", "3B", "--task", "code-oe", "--json")
+    assert result.code == 6
+    document = result.json()
+    assert document["verdict"]["action"] == "abstain"
+    assert "advisor calibrate" in json.dumps(document["next_measurements"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--size", "3X", "--task", "math-oe"), "invalid-size"),
+        (("--size", "3B", "--task", "Math OE"), "invalid-task-type"),
+        (("--size", "3B", "--task", "math-oe", "--priority", "speed"), "invalid-input"),
+        (("--size", "3B", "--task", "math-oe", "--max-size", "1B"), "invalid-max-size"),
+    ],
+)
+def test_recommend_refuses_bad_values(
+    advisor: Run, arguments: tuple[str, ...], error: str
+) -> None:
+    result = advisor("recommend", *arguments)
+    assert result.code == 2
+    assert f"error[{error}]" in result.err
+
+
+def test_recommend_uses_the_users_own_table(advisor: Run, measured_run: Path) -> None:
+    document = advisor(
+        "recommend", "--size", "2131712", "--task", "math-oe", "--table", measured_run, "--json"
+    ).json()
+    assert any(item["source"] == "measured" for item in document["evidence"])
+
+
+def test_doctor_tells_what_is_there_and_keeps_secrets(
+    advisor: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-123")
+    result = advisor("doctor", "--json")
+    document = result.json()
+    assert document["keys"]["OPENAI_API_KEY"] is True
+    assert "canary" not in result.out + result.err
+    assert set(document["packages"]) == {"policies", "calibration", "router", "advisor"}
+    assert document["libraries"]["onnxruntime-genai"]["version"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("calibrate",), ("recommend", "--size", "3B"), ("fit", "--bogus")],
+)
+def test_wrong_usage_exits_with_2_and_prints_nothing_on_stdout(
+    advisor: Run, arguments: tuple[str, ...]
+) -> None:
+    result = advisor(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+
+
+def test_output_into_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m advisor tables show scale_or_reason_table1 --json | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    script = ROOT / "scripts" / "write_cli_reference.py"
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr

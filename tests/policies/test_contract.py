@@ -1,0 +1,610 @@
+"""The conformance suites: ours pass, and deliberately broken backends and policies fail."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies import (
+    BackendConnectionError,
+    BackendRequestError,
+    BackendResponseError,
+    Capability,
+    CapabilityError,
+    Completion,
+    DataFileError,
+    DecodingOptions,
+    Evidence,
+    FinishReason,
+    GenerationRequest,
+    InvalidInputError,
+    Message,
+    Mode,
+    PolicySpec,
+    UnknownNameError,
+    Usage,
+    backend_names,
+    build_backend,
+    build_policy,
+    user_message,
+)
+from policies.backends.fake import FakeAnswer, FakeBackend, FakeScript
+from policies.backends.probe import probe
+from policies.backends.replay import ReplayBackend
+from policies.contract import check_backend, check_policy
+from policies.decoding.direct import Direct
+
+THOUGHT = "First one counts to ten then one adds two and so one ends at a dozen as it is . " * 2
+ANSWER = FakeAnswer(
+    "The answer is twelve",
+    thinking=THOUGHT.strip(),
+    direct="It is about eleven",
+    when_cut=lambda n_left: f"After {n_left} words I say ten",
+    samples=("The answer is twelve", "Maybe it is thirteen", "Who can tell"),
+)
+
+
+def fake(**options: Any) -> FakeBackend:
+    return FakeBackend(lambda request: ANSWER, **options)
+
+
+class Altered(FakeBackend):
+    """A backend whose requests or completions are tampered with."""
+
+    def __init__(
+        self,
+        *,
+        request: Callable[[GenerationRequest], GenerationRequest] = lambda r: r,
+        completion: Callable[[GenerationRequest, Completion], Completion] = lambda r, c: c,
+        script: Callable[[GenerationRequest], FakeAnswer] = lambda r: ANSWER,
+    ) -> None:
+        super().__init__(script)
+        self.alter_request = request
+        self.alter_completion = completion
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        altered = await super().generate(self.alter_request(request))
+        return self.alter_completion(request, altered)
+
+
+def statuses(results: Sequence[Any]) -> dict[str, str]:
+    return {result.name: result.status for result in results}
+
+
+# Backends that keep the contract
+
+
+async def test_the_fake_backend_passes_every_check() -> None:
+    report = await check_backend(fake())
+    report.raise_on_failure()
+    assert statuses(report.results) == dict.fromkeys(
+        [
+            "identity", "completion", "thinking-off", "thinking-on", "budget", "max-tokens",
+            "logprobs", "greedy", "seeds", "concurrency", "refusal",
+        ],
+        "passed",
+    )  # fmt: skip
+
+
+async def test_checks_of_missing_capabilities_are_skipped_and_their_refusal_is_checked() -> None:
+    report = await check_backend(fake(capabilities=frozenset()))
+    report.raise_on_failure()
+    assert {result.name for result in report.skipped} == {
+        "thinking-on", "budget", "logprobs", "seeds",
+    }  # fmt: skip
+    assert statuses(report.results)["refusal"] == "passed"
+
+
+async def test_a_thought_too_short_for_any_budget_is_no_proof() -> None:
+    report = await check_backend(FakeBackend(lambda r: FakeAnswer("b c", thinking="a")))
+    assert statuses(report.results)["budget"] == "skipped"
+
+
+async def recorded(backend: FakeBackend) -> list[dict[str, object]]:
+    """Return what a backend answers during the checks, one row for each distinct request."""
+    rows: dict[str, dict[str, object]] = {}
+
+    def note(request: GenerationRequest, completion: Completion) -> Completion:
+        row = row_of(request, completion)
+        rows[json.dumps([row[k] for k in ("prompt", "policy", "sample", "max_tokens")])] = row
+        return completion
+
+    report = await check_backend(Altered(completion=note))
+    report.raise_on_failure()
+    return list(rows.values())
+
+
+def row_of(request: GenerationRequest, completion: Completion) -> dict[str, object]:
+    budget = "max" if request.thinking_budget is None else request.thinking_budget
+    evidence = Evidence(-0.1, -0.1)
+    return {
+        "prompt": request.messages[0].content,
+        "model": "fake",
+        "policy": f"reasoning@{budget}" if request.thinking else "direct",
+        "sample": request.seed or 0,
+        "max_tokens": request.max_tokens,
+        "text": completion.text,
+        "thinking": completion.thinking,
+        "thinking_closed": completion.thinking_closed,
+        "prompt_tokens": completion.usage.prompt_tokens,
+        "completion_tokens": completion.usage.completion_tokens,
+        "thinking_tokens": completion.usage.thinking_tokens,
+        "finish_reason": completion.finish_reason.value,
+        "seconds": completion.seconds,
+        "mean_logprob": evidence.mean_logprob,
+        "min_logprob": evidence.min_logprob,
+    }
+
+
+@pytest.mark.parametrize("suffix", ["", ".jsonl", ".parquet"])
+async def test_a_recording_passes_every_check_it_has_answers_for(
+    suffix: str, tmp_path: Path
+) -> None:
+    rows = await recorded(fake())
+    source: Any = rows
+    if suffix:
+        source = tmp_path / f"rows{suffix}"
+        if suffix == ".jsonl":
+            source.write_text("\n".join(json.dumps(row) for row in rows))
+        else:
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    report = await check_backend(ReplayBackend("fake", source))
+    report.raise_on_failure()
+    assert report.skipped == ()
+
+
+async def test_what_a_recording_lacks_is_skipped_and_not_failed() -> None:
+    rows = [row for row in await recorded(fake()) if row["policy"] != "reasoning@8"]
+    report = await check_backend(ReplayBackend("fake", rows))
+    report.raise_on_failure()
+    assert "reasoning@8" in {r.name: r.reason for r in report.skipped}["budget"]
+
+
+# Backends that break it
+
+
+def cut_nothing(request: GenerationRequest) -> GenerationRequest:
+    return replace(request, thinking_budget=None)
+
+
+def leak(request: GenerationRequest, completion: Completion) -> Completion:
+    text = f"<think>{completion.thinking}</think>{completion.text}"
+    return replace(completion, text=text) if completion.thinking else completion
+
+
+def leak_untagged(request: GenerationRequest, completion: Completion) -> Completion:
+    text = f"{completion.thinking}\n{completion.text}"
+    return replace(completion, text=text) if completion.thinking else completion
+
+
+def recount(**changes: int) -> Callable[[GenerationRequest, Completion], Completion]:
+    def alter(request: GenerationRequest, completion: Completion) -> Completion:
+        return replace(completion, usage=replace(completion.usage, **changes))
+
+    return alter
+
+
+def answer_only_count(request: GenerationRequest, completion: Completion) -> Completion:
+    usage = completion.usage
+    n_answer = usage.completion_tokens - (usage.thinking_tokens or 0)
+    return replace(completion, usage=replace(usage, completion_tokens=n_answer))
+
+
+def call_it_stop(request: GenerationRequest, completion: Completion) -> Completion:
+    return replace(completion, finish_reason=FinishReason.STOP)
+
+
+def call_it_closed(request: GenerationRequest, completion: Completion) -> Completion:
+    if completion.thinking_closed:
+        return completion
+    return replace(completion, thinking_closed=True, text=completion.thinking or "")
+
+
+def positive(request: GenerationRequest, completion: Completion) -> Completion:
+    return replace(completion, evidence=Evidence(0.5, 0.1) if request.logprobs else None)
+
+
+def rephrase(request: GenerationRequest) -> FakeAnswer:
+    """Think differently when there is a budget, as a model that is told of it."""
+    thinking = ANSWER.thinking if request.thinking_budget is None else "Be quick " * 20
+    return replace(ANSWER, thinking=thinking)
+
+
+@pytest.mark.parametrize(
+    ("backend", "broken", "reason"),
+    [
+        (Altered(request=cut_nothing), "budget", "thinking tokens"),
+        (Altered(script=rephrase), "budget", "changed the thought"),
+        (Altered(completion=leak), "thinking-on", "<think>"),
+        (Altered(completion=leak_untagged), "thinking-on", "holds the thought"),
+        (Altered(request=lambda r: replace(r, thinking=True)), "thinking-off", "thought"),
+        (
+            Altered(request=lambda r: replace(r, thinking=False, thinking_budget=None)),
+            "thinking-on",
+            "no thought",
+        ),
+        (Altered(completion=recount(prompt_tokens=5)), "completion", "twice the prompt"),
+        (Altered(completion=recount(completion_tokens=0)), "completion", "positive count"),
+        (Altered(completion=recount(completion_tokens=200)), "completion", "200"),
+        (Altered(completion=recount(thinking_tokens=3)), "thinking-off", "3 thinking"),
+        (Altered(completion=recount(thinking_tokens=0)), "thinking-on", "0 thinking tokens"),
+        (Altered(completion=answer_only_count), "thinking-on", "ids|in all"),
+        (Altered(request=lambda r: replace(r, max_tokens=256)), "max-tokens", "length"),
+        (Altered(completion=call_it_stop), "max-tokens", "length"),
+        (Altered(completion=call_it_closed), "max-tokens", "closed|all tokens are"),
+        (Altered(completion=positive), "logprobs", "mean <= 0"),
+        (Altered(completion=lambda r, c: replace(c, evidence=None)), "logprobs", "missing"),
+    ],
+)
+async def test_a_broken_backend_fails_the_check_that_names_its_fault(
+    backend: Altered, broken: str, reason: str
+) -> None:
+    report = await check_backend(backend)
+    failed = {result.name: result.reason for result in report.failures}
+    assert broken in failed
+    assert any(part in failed[broken] for part in reason.split("|")), failed[broken]
+    with pytest.raises(BackendResponseError, match=f"breaks its contract.*{broken}"):
+        report.raise_on_failure()
+
+
+async def test_answers_that_change_from_call_to_call_fail() -> None:
+    def forgetful(request: GenerationRequest, completion: Completion) -> Completion:
+        return replace(completion, text=f"{completion.text} {len(backend.calls)}")
+
+    backend = Altered(completion=forgetful)
+    assert {"greedy", "seeds"} <= {r.name for r in (await check_backend(backend)).failures}
+
+
+async def test_answers_that_reach_the_wrong_caller_fail() -> None:
+    class Crossed(FakeBackend):
+        last: GenerationRequest | None = None
+
+        async def generate(self, request: GenerationRequest) -> Completion:
+            self.last = request
+            await asyncio.sleep(0.001)
+            return await super().generate(self.last)
+
+    report = await check_backend(Crossed(lambda request: ANSWER))
+    assert [result.name for result in report.failures] == ["concurrency"]
+
+
+async def test_a_capability_that_is_not_claimed_must_be_refused() -> None:
+    class Silent(FakeBackend):
+        async def generate(self, request: GenerationRequest) -> Completion:
+            return await fake().generate(replace(request, logit_bias=None))
+
+    report = await check_backend(Silent([], capabilities=fake().capabilities))
+    assert [result.name for result in report.failures] == ["refusal"]
+
+
+@pytest.mark.parametrize("identity", [{}, {"n": 1}, {"o": object()}])
+async def test_an_identity_that_is_no_flat_json_fails(identity: Any) -> None:
+    class Anonymous(FakeBackend):
+        def identity(self) -> Mapping[str, str]:
+            return identity
+
+    report = await check_backend(Anonymous(lambda request: ANSWER))
+    assert [result.name for result in report.failures] == ["identity"]
+
+
+async def test_an_identity_that_changes_fails() -> None:
+    class Moody(FakeBackend):
+        def identity(self) -> Mapping[str, str]:
+            return {"calls": str(len(self.calls))}
+
+    report = await check_backend(Moody(lambda request: ANSWER))
+    assert [result.name for result in report.failures] == ["identity"]
+
+
+async def test_errors_are_findings_and_are_not_raised() -> None:
+    error = BackendConnectionError("no route", backend="fake", model="fake")
+    report = await check_backend(FakeBackend(lambda request: error))
+    assert [r.name for r in report.results if r.status != "failed"] == ["refusal"]
+    assert all("BackendConnectionError: no route" in r.reason for r in report.failures)
+
+
+# Policies
+
+
+@pytest.mark.parametrize("policy", ["direct", "reasoning@0", "reasoning@5", "reasoning@max"])
+async def test_our_policies_pass(policy: str) -> None:
+    report = await check_policy(build_policy(policy), fake())
+    report.raise_on_failure()
+
+
+async def test_a_policy_that_its_backend_cannot_run_is_skipped() -> None:
+    report = await check_policy(build_policy("reasoning@5"), fake(capabilities=frozenset()))
+    assert {"usage", "needs", "mode", "budget", "stateless"} == {r.name for r in report.skipped}
+
+
+class Bad(Direct):
+    """A policy that thinks in secret, forgets what it spent, and counts its calls."""
+
+    n_runs = 0
+
+    async def run(self, messages: Any, backend: Any, options: DecodingOptions) -> Completion:
+        self.n_runs += 1
+        request = GenerationRequest(tuple(messages), max_tokens=200, thinking=True)
+        completion = await backend.generate(request)
+        return replace(completion, text=f"{self.n_runs}", usage=Usage(1, 1))
+
+
+async def test_a_bad_policy_fails_every_check_it_deserves() -> None:
+    report = await check_policy(Bad(), fake())
+    assert [result.name for result in report.failures] == ["usage", "needs", "mode", "stateless"]
+
+
+async def test_a_policy_that_overspends_its_budget_fails() -> None:
+    class Spender(Bad):
+        mode = Mode.REASONING
+        needs = frozenset({Capability.THINKING_SWITCH, Capability.HARD_BUDGET})
+
+        def __init__(self) -> None:
+            self.spec = PolicySpec("spender", budget=5)
+
+    failed = {r.name: r.reason for r in (await check_policy(Spender(), fake())).failures}
+    assert "budget 5" in failed["budget"]
+
+
+# The probe
+
+
+async def test_the_probe_says_what_it_has_found() -> None:
+    report = await probe(fake(), [Capability.THINKING_SWITCH, Capability.HARD_BUDGET])
+    assert report.checked == (
+        "thinking off gives no thought",
+        "thinking on gives a thought",
+        "a thinking budget is honoured",
+    )
+    assert report.unsure == ()
+
+
+async def test_the_probe_asks_only_what_the_policies_need() -> None:
+    backend = fake()
+    await probe(backend)
+    assert len(backend.calls) == 1
+
+
+async def test_the_probe_stops_at_a_budget_that_is_ignored() -> None:
+    with pytest.raises(CapabilityError, match=r"budget of 16 is not honoured; seen: 40 thinking"):
+        await probe(Altered(request=cut_nothing), [Capability.HARD_BUDGET])
+
+
+async def test_the_probe_stops_at_a_switch_that_is_ignored() -> None:
+    with pytest.raises(CapabilityError, match="thinking is off, and yet"):
+        await probe(Altered(request=lambda r: replace(r, thinking=True)))
+    deaf = Altered(request=lambda r: replace(r, thinking=False, thinking_budget=None))
+    with pytest.raises(CapabilityError, match="thinking is on, and yet"):
+        await probe(deaf, [Capability.THINKING_SWITCH])
+
+
+async def test_the_probe_stops_where_thinking_tokens_are_not_told() -> None:
+    backend = Altered(
+        completion=lambda r, c: replace(c, usage=replace(c.usage, thinking_tokens=None))
+    )
+    with pytest.raises(CapabilityError, match="not told"):
+        await probe(backend, [Capability.HARD_BUDGET])
+
+
+async def test_the_probe_stops_where_a_budget_is_refused() -> None:
+    refusal = BackendRequestError("no reasoning parser", backend="fake", model="fake")
+    backend = FakeBackend(lambda r: ANSWER if r.thinking_budget is None else refusal)
+    with pytest.raises(CapabilityError, match="no reasoning parser"):
+        await probe(backend, [Capability.HARD_BUDGET])
+
+
+async def test_the_probe_stops_where_the_backend_does_not_even_claim_it() -> None:
+    with pytest.raises(CapabilityError, match="hard-budget"):
+        await probe(fake(capabilities=frozenset()), [Capability.HARD_BUDGET])
+
+
+async def test_the_probe_is_unsure_about_short_thoughts() -> None:
+    backend = FakeBackend(lambda r: FakeAnswer("b", thinking="a"))
+    report = await probe(backend, [Capability.HARD_BUDGET])
+    assert report.unsure == ("a thinking budget is honoured",)
+
+
+class Listed(FakeBackend):
+    """A backend whose server lists its models."""
+
+    refusal: BackendRequestError | None = None
+
+    async def served_models(self) -> Mapping[str, str]:
+        if self.refusal is not None:
+            raise self.refusal
+        return {"qwen3-8b": "Qwen/Qwen3-8B", "x": ""}
+
+    async def describe_server(self) -> Mapping[str, str]:
+        return {"server_version": "1"}
+
+
+async def test_the_probe_names_the_models_that_are_served() -> None:
+    with pytest.raises(UnknownNameError, match=r"did you mean 'qwen3-8b'\? known: qwen3-8b, x"):
+        await probe(Listed(lambda r: ANSWER, model="qwen3-8"))
+    report = await probe(Listed(lambda r: ANSWER, model="x"))
+    assert report.server == {"server_version": "1"}
+
+
+async def test_the_probe_lives_without_a_list_of_models_but_not_without_access() -> None:
+    def refusing(status: int) -> Listed:
+        backend = Listed(lambda r: ANSWER)
+        backend.refusal = BackendRequestError(
+            "no", backend="fake", model="fake", status_code=status
+        )
+        return backend
+
+    assert (await probe(refusing(404))).unsure == ("the server does not list its models",)
+    with pytest.raises(BackendRequestError):
+        await probe(refusing(401))
+
+
+# The fake backend itself
+
+
+async def test_replies_come_by_prompt_by_order_and_by_function() -> None:
+    request = GenerationRequest(user_message("q"), max_tokens=9)
+    scripts: list[FakeScript] = [{"q": "a"}, ["a"], lambda r: "a"]
+    for script in scripts:
+        assert (await FakeBackend(script).generate(request)).text == "a"
+    nothing: list[FakeScript] = [{}, []]
+    for empty in nothing:
+        with pytest.raises(BackendRequestError, match="no reply"):
+            await FakeBackend(empty).generate(request)
+
+
+async def test_failures_come_first_and_calls_are_counted() -> None:
+    error = BackendConnectionError("down", backend="fake", model="fake")
+    backend = FakeBackend({"q": "a"}, failures=[error, None])
+    request = GenerationRequest(user_message("q"), max_tokens=9)
+    with pytest.raises(BackendConnectionError):
+        await backend.generate(request)
+    assert (await backend.generate(request)).text == "a"
+    assert backend.calls == [request, request]
+
+
+async def test_concurrent_calls_wait_together() -> None:
+    backend = FakeBackend(lambda r: "a", latency_s=0.01)
+    request = GenerationRequest(user_message("q"), max_tokens=9)
+    completions = await asyncio.gather(*(backend.generate(request) for _ in range(5)))
+    assert backend.most_in_flight == 5
+    assert {completion.seconds for completion in completions} == {0.01}
+
+
+async def test_every_budget_can_be_replayed_from_one_trace() -> None:
+    backend = fake()
+    free = await backend.generate(asked(thinking=True))
+    assert free.token_ids is not None
+    end = (await backend.generate(asked(thinking=True, thinking_budget=0))).token_ids
+    assert end is not None
+    for budget in (0, 1, 5, 20):
+        native = await backend.generate(asked(thinking=True, thinking_budget=budget))
+        prefix = (*free.token_ids[: 1 + budget], end[1])
+        replayed = await backend.generate(asked(thinking=True, continuation=prefix))
+        assert (replayed.text, replayed.thinking) == (native.text, native.thinking)
+        assert native.text == f"After {budget} words I say ten"
+
+
+def asked(**changes: Any) -> GenerationRequest:
+    fields: dict[str, Any] = {"max_tokens": 100, **changes}
+    return GenerationRequest(user_message("q"), **fields)
+
+
+# The recording itself
+
+ROW: dict[str, object] = {
+    "prompt": "q",
+    "mode": "reasoning",
+    "budget": 8,
+    "text": "a",
+    "thinking": "t",
+    "prompt_tokens": 3,
+    "completion_tokens": 12,
+    "thinking_tokens": 8,
+    "finish_reason": "stop",
+    "seconds": 1.5,
+}
+
+
+async def test_a_recorded_answer_comes_back_as_it_was() -> None:
+    request = asked(thinking=True, thinking_budget=8)
+    completion = await ReplayBackend("m", [ROW]).generate(request)
+    assert completion == Completion(
+        "a", FinishReason.STOP, Usage(3, 12, thinking_tokens=8), seconds=1.5, thinking="t"
+    )
+
+
+async def test_questions_may_be_named() -> None:
+    row = {**ROW, "prompt": None, "question_id": 17}
+    backend = ReplayBackend("m", [row], prompts={"17": "q"})
+    assert (await backend.generate(asked(thinking=True, thinking_budget=8))).text == "a"
+    with pytest.raises(DataFileError, match="lacks '17'"):
+        ReplayBackend("m", [row])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"thinking": True, "thinking_budget": 9},
+        {"thinking": True},
+        {"max_tokens": 5, "thinking": True, "thinking_budget": 8},
+    ],
+)
+async def test_what_was_not_recorded_is_not_made_up(changes: dict[str, Any]) -> None:
+    with pytest.raises(BackendRequestError, match=r"not recorded: .*'q'") as caught:
+        await ReplayBackend(
+            "m", [ROW, {**ROW, "prompt": "r", "mode": "ift", "budget": None}]
+        ).generate(asked(**changes))
+    assert caught.value.code == "not-recorded"
+    assert not caught.value.retryable
+
+
+async def test_conversations_are_not_recorded() -> None:
+    request = GenerationRequest((Message("system", "s"), Message("user", "q")), max_tokens=50)
+    with pytest.raises(BackendRequestError, match="2 messages"):
+        await ReplayBackend("m", [{**ROW, "mode": "ift", "budget": None}]).generate(request)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"text": ...}, "lacks 'text'"),
+        ({"completion_tokens": "12"}, "whole number"),
+        ({"completion_tokens": 1.5}, "whole number"),
+        ({"finish_reason": "tired"}, "tired"),
+        ({"mode": "fast"}, "fast"),
+        ({"policy": "sc(n=5)/direct"}, "more than one request"),
+        ({"policy": "reasoning"}, "more than one request"),
+    ],
+)
+def test_a_bad_row_is_told_by_its_line(change: dict[str, Any], says: str) -> None:
+    row = {key: value for key, value in {**ROW, **change}.items() if value is not ...}
+    with pytest.raises(DataFileError, match=says) as caught:
+        ReplayBackend("m", [{**ROW, "prompt": "other"}, row])
+    assert caught.value.line == 2
+
+
+def test_two_answers_to_one_request_are_refused() -> None:
+    with pytest.raises(DataFileError, match="second row"):
+        ReplayBackend("m", [ROW, ROW])
+    ReplayBackend("m", [ROW, {**ROW, "sample": 1}])
+
+
+def test_rows_of_other_models_do_not_count() -> None:
+    with pytest.raises(InvalidInputError, match="no rows of the model 'm'"):
+        ReplayBackend("m", [{**ROW, "model": "n"}])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", None])
+def test_an_unreadable_file_is_a_data_file_error(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    if content is not None:
+        path.write_text(content)
+    for name in (path, path.with_suffix(".parquet")):
+        with pytest.raises(DataFileError, match=r"rows\."):
+            ReplayBackend("m", name)
+
+
+# Names
+
+
+def test_backends_are_found_by_name() -> None:
+    assert {"fake", "openai", "pocket", "replay"} <= set(backend_names())
+    backend = build_backend("openai", "m", base_url="http://127.0.0.1/v1")
+    assert (backend.name, backend.model) == ("openai", "m")
+    with pytest.raises(UnknownNameError, match="did you mean 'openai'") as caught:
+        build_backend("opanai", "m")
+    assert caught.value.code == "unknown-backend"
+
+
+def test_wrong_options_are_named_with_those_that_fit() -> None:
+    with pytest.raises(InvalidInputError, match="base_url"):
+        build_backend("openai", "m")
+    with pytest.raises(InvalidInputError, match=r"temperature.*it takes .*base_url"):
+        build_backend("openai", "m", base_url="http://127.0.0.1/v1", temperature=1)
