@@ -429,7 +429,8 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, sqlite3.Error):
+        # Python cannot even decode the message if a damaged schema is quoted in it.
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise StoreError(
                 f"{path} is not a usable run store: {error}", hint="choose another --out folder"
             ) from error
@@ -449,7 +450,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         if has_log or os.access(path.parent, os.W_OK):
             raise
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
-    except sqlite3.Error:
+    except BaseException:
         connection.close()
         raise
     return connection

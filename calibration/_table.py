@@ -155,14 +155,16 @@ def _cell_from_sums(row: Mapping[str, Any]) -> Cell:
 
 
 def _to_csv(cells: Sequence[Cell]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = [field.name for field in fields(Cell)]
-    writer.writerow(names)
-    for cell in cells:
-        values = asdict(cell)
-        writer.writerow(["" if values[name] is None else values[name] for name in names])
-    return out.getvalue()
+    rows = [["" if value is None else value for value in asdict(cell).values()] for cell in cells]
+    return "".join(map(_csv_line, [names, *rows]))
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    # The writer quotes a carriage return in a cell only if its line ends have one too.
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\r\n").writerow(values)
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _from_csv(path: Path, text: str) -> Iterable[Cell]:

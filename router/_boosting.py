@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["fit_booster"]
 
-_MAX_ROUNDS = 300
+_MAX_ROUNDS = 150
 _PATIENCE = 20
 # A thread costs more than it brings below this many rows.
 _ROWS_PER_THREAD = 50_000

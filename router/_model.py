@@ -30,6 +30,8 @@ MODEL_VERSION = 1
 ModelKind = Literal["boosted", "means"]
 Floats = NDArray[np.float64]
 
+# Enough to spread the cost of a call, few enough to stay in the processor's cache.
+_BATCH = 256
 _N_SUMMARIES = 2
 _N_PAIR = 2
 
@@ -130,6 +132,17 @@ class OutcomeModel:
 
     def predict_read(self, texts: Sequence[ReadText], hint: int | None = None) -> Predictions:
         """Return the predictions for prompts already read; see `predict`."""
+        parts = [
+            self._predict(texts[start : start + _BATCH], hint)
+            for start in range(0, max(len(texts), 1), _BATCH)
+        ]
+        return (
+            parts[0]
+            if len(parts) == 1
+            else Predictions(*map(np.concatenate, zip(*parts, strict=True)))
+        )
+
+    def _predict(self, texts: Sequence[ReadText], hint: int | None) -> Predictions:
         model = self.parameters
         n_arms, n_types = len(model.arms), len(model.task_types)
         terms = model.vocabulary.terms([text.words for text in texts])
@@ -181,7 +194,8 @@ def assemble(dense: Floats, scores: Floats, posterior: Floats) -> tuple[Floats, 
         Query features `(n_texts, n_text_features + 2 + n_types)`: text features, mean scores over
         the arms, posterior. Pair features `(n_texts, n_arms, 2)`: the arm's own two scores.
     """
-    by_kind = scores.reshape(len(scores), 2, -1)  # (n_texts, correct/tokens, n_arms)
+    n_texts, n_scores = scores.shape
+    by_kind = scores.reshape(n_texts, 2, n_scores // 2)  # (n_texts, correct/tokens, n_arms)
     means = by_kind.sum(axis=2) / by_kind.shape[2]
     query = np.concatenate((dense, means, posterior), axis=1)
     return query, np.ascontiguousarray(by_kind.transpose(0, 2, 1))

@@ -46,7 +46,6 @@ __all__ = ["Router"]
 
 KIND = "router"
 SCHEMA_VERSION = 1
-_BATCH = 256
 _LOG = logging.getLogger("thinkroute.router")
 _LOG.addHandler(logging.NullHandler())
 
@@ -87,6 +86,9 @@ class Router:
         """The task types it tells apart."""
         self._names = [arm.name for arm in self.arms]
         self._features_version = document.features_version
+        parameters = self._model.parameters
+        self._without_flops = np.flatnonzero(np.isnan(parameters.flops_per_token)).tolist()
+        self._without_seconds = np.flatnonzero(np.isnan(parameters.seconds_per_token)).tolist()
         if (document.arms, document.task_types) != (self._names, list(self.task_types)):
             raise ArtifactCorruptError(
                 "manifest and 'model.json' name different arms or task types"
@@ -234,10 +236,7 @@ class Router:
             InvalidInputError: An arm has no cost in the objective's unit.
             NoAdmissibleArmError: No arm satisfies the objective for one of the prompts.
         """
-        decisions: list[Decision] = []
-        for start in range(0, len(prompts), _BATCH):
-            decisions += self._decide(prompts[start : start + _BATCH], task, objective)
-        return decisions
+        return self._decide(prompts, task, objective) if prompts else []
 
     def predict(self, prompts: Sequence[str], task: str | None = None) -> Predictions:
         """Return p(correct), tokens, FLOPs and seconds of all arms for prompts, as arrays.
@@ -332,18 +331,17 @@ class Router:
         tail = ["task-guessed" if task is None else "task-given"]
         tail += ["few-outcomes"] * (self._model.parameters.kind == "means")
         latency_s = (perf_counter() - start) / len(prompts)
-        decisions: list[Decision] = []
-        for p, tokens, flops, seconds, price, posterior, choice, is_met in zip(
+        of_arms = zip(
             predictions.p_correct.tolist(),
             predictions.tokens.tolist(),
-            _as_lists(predictions.flops, self._model.parameters.flops_per_token),
-            _as_lists(predictions.seconds, self._model.parameters.seconds_per_token),
+            _as_lists(predictions.flops, self._without_flops),
+            _as_lists(predictions.seconds, self._without_seconds),
             cost.tolist(),
-            predictions.posterior.tolist(),
-            chosen,
-            met.tolist(),
             strict=True,
-        ):
+        )
+        of_prompts = zip(chosen, met.tolist(), predictions.posterior.tolist(), of_arms, strict=True)
+        decisions: list[Decision] = []
+        for choice, is_met, posterior, (p, tokens, flops, seconds, price) in of_prompts:
             decisions.append(
                 Decision(
                     arm=self.arms[choice],
@@ -359,10 +357,10 @@ class Router:
         return decisions
 
 
-def _as_lists(values: NDArray[np.float64], rates: NDArray[np.float64]) -> list[list[Any]]:
-    """Return rows of numbers, `None` for arms whose rate was never measured."""
+def _as_lists(values: NDArray[np.float64], unknown: Sequence[int]) -> list[list[Any]]:
+    """Return rows of numbers, `None` for the arms in `unknown`."""
     lists = values.tolist()
-    for arm in np.flatnonzero(np.isnan(rates)).tolist():
+    for arm in unknown:
         for row in lists:
             row[arm] = None
     return lists

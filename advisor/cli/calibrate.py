@@ -166,6 +166,8 @@ def measure(
     async def run(store: "RunStore") -> "RunSummary":
         try:
             await _probe(plan)
+            # After the probe, because a server's identity is known only then.
+            store.set_meta("provenance", {**_provenance(plan), "backends": reached})
             with progress_bar("calibrate") as show:
                 return await run_plan(plan, store, concurrency=concurrency, on_progress=show)
         finally:
@@ -173,7 +175,6 @@ def measure(
                 await one.aclose()
 
     with RunStore.create(store_path(out)) as store:
-        store.set_meta("provenance", {**_provenance(plan), "backends": reached})
         try:
             summary = asyncio.run(run(store))
         except KeyboardInterrupt:
@@ -187,12 +188,14 @@ def measure(
 
 async def _probe(plan: "Plan") -> None:
     """Ask servers once whether they do what the plan relies on, before anything is measured."""
-    backends = {id(arm.backend): arm.backend for arm in plan.arms}
-    for one in backends.values():
-        probe = getattr(one, "probe", None)
-        if probe is not None:
+    from policies.backends.probe import ListsModels, probe
+
+    for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
+        if isinstance(one, ListsModels):
             needed = {c for arm in plan.arms if arm.backend is one for c in arm.policy.needs}
-            await probe(frozenset(needed))
+            report = await probe(one, needed)
+            for doubt in report.unsure:
+                note(f"warning: {doubt}")
 
 
 def _split(text: str) -> list[str]:

@@ -7,6 +7,7 @@ that vLLM and transformers read, after checking that both give the same tokens.
 import argparse
 import asyncio
 import shutil
+import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
@@ -49,13 +50,14 @@ def export(name: str, trained: Path, onnx_root: Path, safetensors_root: Path) ->
 
     Raises:
         RuntimeError: The ONNX model generates other tokens than the transformers model.
+        CalledProcessError: The model builder failed.
     """
-    from onnxruntime_genai.models.builder import create_model
-
     with TemporaryDirectory() as temporary:
-        built = Path(temporary) / "onnx"
-        create_model("", str(trained), str(built), "fp32", "cpu", temporary)
-        _copy(built, onnx_root / name, _ONNX_FILES)
+        # The builder's own command line; its functions expect what that prepares.
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
+        command += ["-i", str(trained), "-o", temporary, "-p", "fp32", "-e", "cpu"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        _copy(Path(temporary), onnx_root / name, _ONNX_FILES)
     _copy(trained, onnx_root / name, ("config.json",))
     _copy(trained, safetensors_root / name, _SAFETENSORS_FILES)
     difference = first_difference(name, onnx_root / name, safetensors_root / name)

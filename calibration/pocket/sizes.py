@@ -58,8 +58,8 @@ ROPE_THETA = 10_000.0
 POCKET_SIZES: dict[str, PocketSize] = {
     size.name: size
     for size in (
-        PocketSize("pocket-xs", 48, 3, 2, 1, 128, n_steps=4000, learning_rate=8e-3),
-        PocketSize("pocket-s", 96, 4, 4, 2, 256, n_steps=3000, learning_rate=6e-3),
+        PocketSize("pocket-xs", 48, 3, 2, 1, 128, n_steps=2500, learning_rate=8e-3),
+        PocketSize("pocket-s", 96, 4, 4, 2, 256, n_steps=1900, learning_rate=6e-3),
         PocketSize("pocket-m", 192, 5, 6, 3, 512, n_steps=2200, learning_rate=4e-3),
     )
 }

@@ -58,7 +58,8 @@ _CLASSES = {
     "n_brackets": b"()[]",
     "n_braces": b"{}",
     "n_latex": b"\\$",
-    "n_quotes": b"\"'`",
+    "n_quotes": b"\"'",
+    "n_backticks": b"`",
     "n_non_ascii": bytes(range(128, 256)),
 }
 # Words that are counted together, by name of the feature.
@@ -81,14 +82,13 @@ _WORDS = {
 }
 # Pairs of those classes in a row.
 _WORD_PAIRS = {"n_of_the": ("n_of", "n_the"), "n_how_many": ("n_how", "n_many_much")}
+
 TEXT_FEATURES: tuple[str, ...] = (
     "n_bytes",
     "n_words",
     *_WORD_PAIRS,
     "n_numbers",
-    "n_option_b",
-    "n_option_e",
-    "n_code_fences",
+    "n_option_marks",
     "mean_word_bytes",
     *_CLASSES,
     "digit_share",
@@ -150,11 +150,9 @@ def text_features(texts: Sequence[ReadText]) -> NDArray[np.float64]:
                 classes.count(_PAIR_HOW_MANY),
                 folded.count(b" 0"),
                 data.count(b"B)") + data.count(b"\nB"),
-                data.count(b"E)") + data.count(b"\nE"),
-                data.count(b"```"),
             )
         )
-    counts = np.array(rest, dtype=np.float64)
+    counts = np.array(rest, dtype=np.float64).reshape(len(texts), 6)
     n_bytes, n_words = counts[:, :1], counts[:, 1:2]
     in_classes = _histograms(characters, _N_CHARACTER_CLASSES)
     return np.concatenate(

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies import MAX, InvalidPolicyError, PolicySpec, build_policy
+
+UNHURRIED = settings(deadline=None)
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 BUDGETS = st.one_of(st.none(), st.just(MAX), st.integers(0, 10**9))
@@ -41,21 +43,25 @@ def _extend(inner: st.SearchStrategy[PolicySpec]) -> st.SearchStrategy[PolicySpe
 SPECS = st.recursive(st.builds(PolicySpec, NAMES, BUDGETS, PARAMS), _extend, max_leaves=6)
 
 
+@UNHURRIED
 @given(SPECS)
 def test_a_spec_survives_its_string(spec: PolicySpec) -> None:
     assert PolicySpec.parse(str(spec)) == spec
 
 
+@UNHURRIED
 @given(SPECS)
 def test_a_spec_survives_json(spec: PolicySpec) -> None:
     assert PolicySpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
+@UNHURRIED
 @given(SPECS, SPECS)
 def test_specs_are_equal_just_when_their_strings_are(one: PolicySpec, other: PolicySpec) -> None:
     assert (one == other) == (str(one) == str(other))
 
 
+@UNHURRIED
 @given(SPECS, st.randoms(use_true_random=False))
 def test_white_space_and_case_do_not_matter(spec: PolicySpec, rng: Any) -> None:
     text = str(spec)
@@ -67,6 +73,7 @@ def test_white_space_and_case_do_not_matter(spec: PolicySpec, rng: Any) -> None:
     assert PolicySpec.parse(f" {loose}\n") == spec
 
 
+@UNHURRIED
 @given(st.text(alphabet=st.one_of(st.sampled_from("abAB09()=,/@. -+e_"), st.characters())))
 @example("")
 @example("x(n=1" + "0" * 5000 + ")")
@@ -97,6 +104,7 @@ JSON = st.recursive(
 )
 
 
+@UNHURRIED
 @given(JSON)
 @example({"name": "a", "budget": True})
 @example({"name": "a", "params": {"n": float("nan")}})
@@ -129,6 +137,7 @@ def test_deep_specs_have_no_string_and_so_cannot_be_made() -> None:
         nested(17)
 
 
+@UNHURRIED
 @given(st.integers(-(2**50), 2**50))
 def test_numbers_that_are_equal_have_one_spelling(whole: int) -> None:
     one = PolicySpec("a", params=(("x", whole),))

@@ -3,10 +3,12 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import TASK_TYPES, InvalidInputError, InvalidSizeError, ModelSize, check_task_type
+
+UNHURRIED = settings(deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -60,24 +62,28 @@ def test_sizes_are_written_the_usual_way(n_params: int, text: str) -> None:
     assert str(ModelSize(n_params)) == text
 
 
+@UNHURRIED
 @given(st.integers(1, 10**15))
 def test_a_written_size_is_read_back_to_three_digits(n_params: int) -> None:
     again = ModelSize.parse(str(ModelSize(n_params)))
     assert again.n_params == pytest.approx(n_params, rel=0.006)
 
 
+@UNHURRIED
 @given(st.integers(1, 10**15))
 def test_a_size_read_back_is_written_the_same(n_params: int) -> None:
     text = str(ModelSize(n_params))
     assert str(ModelSize.parse(text)) == text
 
 
+@UNHURRIED
 @given(st.text())
 def test_any_text_is_a_size_or_an_invalid_size(text: str) -> None:
     with contextlib.suppress(InvalidSizeError):
         assert ModelSize.parse(text).n_params > 0
 
 
+@UNHURRIED
 @given(st.integers(1, 10**13), st.integers(1, 10**13))
 def test_sizes_are_ordered(one: int, other: int) -> None:
     assert (ModelSize(one) < ModelSize(other)) == (one < other)

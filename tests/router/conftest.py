@@ -5,12 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+
 from calibration import Outcome, OutcomeRecord
 from router import Router
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 ARMS = ("direct", "reasoning@64", "reasoning@max")
-NAMES = "Ada Ben Cal Dee Eva Fay Gus Hal Ida Jan Kim Leo".split()
+NAMES = ["Ada", "Ben", "Cal", "Dee", "Eva", "Fay", "Gus", "Hal", "Ida", "Jan", "Kim", "Leo"]
 RECORDS = list[OutcomeRecord]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from policies import ArtifactCorruptError, ArtifactError, ArtifactTooNewError, InvalidInputError
 from router import Router
 from router._artifact import canonical_json, write_artifact

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from policies import InvalidInputError, NoAdmissibleArmError
 from router import Arm, Objective, Predictions, Price
 from router._decision import check_known, choose, cost_of_arms, explain

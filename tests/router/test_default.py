@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 import router as package
 from policies import ArtifactError
 from router import Router, _default
@@ -19,7 +20,7 @@ def test_a_variable_that_names_nothing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THINKROUTE_ROUTER", str(tmp_path / "nowhere"))
-    with pytest.raises(ArtifactError, match="THINKROUTE_ROUTER names .*nowhere"):
+    with pytest.raises(ArtifactError, match=r"THINKROUTE_ROUTER names .*nowhere"):
         package.complete("hello")
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from calibration import Outcome, OutcomeRecord
 from policies import InvalidInputError
 from router import Evaluation, Objective, evaluate
@@ -93,7 +94,7 @@ def test_groups_are_never_on_both_sides(
         replace(record, group=str(index // 3 % 12)) for index, record in enumerate(make_records(60))
     ]
     sides: list[set[str]] = []
-    original = Router.fit.__func__  # pyright: ignore[reportFunctionMemberAccess] - the plain function
+    original = Router.fit.__func__
 
     def fit(matrix: object, **options: object) -> object:
         sides.append(set(matrix.groups))  # pyright: ignore[reportAttributeAccessIssue] - an OutcomeMatrix

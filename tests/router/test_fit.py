@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibration import Outcome, OutcomeRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from calibration import Outcome, OutcomeRecord
 from router import OutcomeMatrix, Router
 from router._fit import fit_model, group_folds
 from router._members import model_to_members

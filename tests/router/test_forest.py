@@ -1,6 +1,7 @@
 import lightgbm
 import numpy as np
 import pytest
+
 from router._forest import Forest, parse_trees
 
 N_QUERY, N_PAIR, N_ARMS = 5, 2, 3
@@ -23,7 +24,8 @@ def test_scores_equal_those_of_lightgbm(seed: int, num_leaves: int) -> None:
     forest = Forest([parse_trees(text), (), parse_trees(other)], N_QUERY, N_PAIR, ARM_FEATURES)
     rng = np.random.default_rng(seed + 100)
     # Integers hit the thresholds' neighbours; the rest is far outside of what was seen.
-    query = np.concatenate([rng.integers(-4, 5, (30, N_QUERY)), rng.normal(0, 99, (30, N_QUERY))])
+    near = rng.integers(-4, 5, (30, N_QUERY)).astype(float)
+    query = np.concatenate([near, rng.normal(0, 99, (30, N_QUERY))])
     pair = rng.integers(-4, 5, size=(60, N_ARMS, N_PAIR)).astype(float)
     scores = forest.raw_scores(query, pair)
     for arm in range(N_ARMS):
@@ -49,7 +51,7 @@ def test_a_threshold_itself_goes_left_as_in_lightgbm() -> None:
             query, pair = np.zeros((1, N_QUERY)), np.zeros((1, N_ARMS, N_PAIR))
             query[0, feature] = value
             x = np.hstack([query[0], pair[0, 1], ARM_FEATURES[1]])[np.newaxis]
-            assert forest.raw_scores(query, pair)[0][0, 1] == pytest.approx(booster.predict(x)[0])
+            assert forest.raw_scores(query, pair)[0][:, 1] == pytest.approx(booster.predict(x))
 
 
 def test_one_row_and_many_rows_agree_exactly() -> None:

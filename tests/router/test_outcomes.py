@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibration import Outcome, OutcomeRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from calibration import Outcome, OutcomeRecord
 from policies import InvalidInputError
 from router import Arm, OutcomeMatrix
 
@@ -89,7 +90,7 @@ def test_a_policy_that_is_not_installed_is_described_by_its_name() -> None:
 )
 def test_contradictions_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError):
-        OutcomeMatrix.from_records([BASE, replace(BASE, **change)])  # pyright: ignore[reportArgumentType] - values fit their fields
+        OutcomeMatrix.from_records([BASE, replace(BASE, **change)])
 
 
 def test_errors_alone_are_refused() -> None:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 import router
 
 HEAVY = ("litellm", "lightgbm", "sklearn", "scipy", "numpy", "pydantic", "torch", "openai", "vllm")
@@ -27,4 +28,4 @@ def test_every_public_name_is_importable_and_listed() -> None:
     for name in router.__all__:
         assert getattr(router, name) is not None
     with pytest.raises(AttributeError):
-        _ = router.engine  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - the point
+        _ = router.engine

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from calibration import OutcomeRecord
 from policies import (
     Backend,
@@ -71,6 +72,7 @@ def test_one_prompt_and_many_prompts_are_decided_alike(router: Router) -> None:
         alone = router.decide(prompt)
         assert (alone.arm, alone.candidates) == (decision.arm, decision.candidates)
     assert router.decide_many([]) == []
+    assert router.predict([]).p_correct.shape == (0, 3)
 
 
 def test_the_default_objective_keeps_accuracy_and_saves_cost(router: Router) -> None:
@@ -194,7 +196,7 @@ def test_an_error_in_a_backend_reaches_the_caller(router: Router) -> None:
 def test_a_model_nobody_described_is_an_error_with_the_cure(
     make_records: Callable[..., list[OutcomeRecord]],
 ) -> None:
-    with pytest.raises(ConfigError, match="Router.bind"):
+    with pytest.raises(ConfigError, match=r"Router\.bind"):
         Router.fit(make_records(5)).complete("hello")
 
 
