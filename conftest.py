@@ -14,7 +14,8 @@ NETWORK_MARKERS = ("network", "gpu", "vllm", "train")
 def pytest_configure() -> None:
     """Set what subprocesses inherit too, before anything is imported."""
     for name in [name for name in os.environ if name.startswith("THINKROUTE_") or name in KEYS]:
-        del os.environ[name]
+        if name != "THINKROUTE_POCKET_DIR":  # chooses the model of the vLLM tests
+            del os.environ[name]
     os.environ |= {
         "NO_COLOR": "1",
         "COLUMNS": "100",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 try:
     from policies import check_sibling
 except ImportError as error:
-    error.add_note("thinkroute needs its own package 'policies': rename the file that took its name")
+    error.add_note(
+        "thinkroute needs its own package 'policies': rename the file that took its name"
+    )
     raise
 check_sibling("calibration")
 check_sibling("router")

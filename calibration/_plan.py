@@ -124,9 +124,7 @@ class Plan:
         return PlanSize(
             n_questions=n_questions,
             n_requests=n_questions * len(self.arms) * self.repeats,
-            prompt_tokens=(
-                characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN
-            ),
+            prompt_tokens=(characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN),
             max_completion_tokens=n_questions * self.repeats * per_question,
         )
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from policies import (
     BackendError,
@@ -102,7 +103,7 @@ async def run_plan(
         async with asyncio.TaskGroup() as group:
             for _ in range(min(limit, run.n_open)):
                 group.create_task(run.work())
-    except* Exception as errors:
+    except* Exception as errors:  # noqa: BLE001 - raised again, out of its group
         failure = _first(errors)
     if failure is not None:
         raise failure
@@ -113,10 +114,10 @@ async def run_plan(
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
     """Return the first error of a group; the workers' other ones follow from it."""
-    error: Exception = errors
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    first = errors.exceptions[0]
+    if isinstance(first, ExceptionGroup):
+        return _first(cast("ExceptionGroup[Exception]", first))
+    return first
 
 
 class _Run:
@@ -198,7 +199,9 @@ class _Run:
         self._n_error += 1
         self._n_failed_in_a_row += 1
         self._add(sample, None, None, Outcome.ERROR, None, (error.code, str(error)))
-        is_refused = isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS
+        is_refused = (
+            isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS
+        )
         if is_refused or self._n_failed_in_a_row >= _MAX_CONSECUTIVE_ERRORS:
             self.fatal = self.fatal or error
 

@@ -7,13 +7,14 @@ Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -49,10 +50,11 @@ CREATE TABLE score (
     outcome TEXT NOT NULL, extracted TEXT
 ) WITHOUT ROWID;
 """
-_INSERT_GENERATION = f"INSERT OR REPLACE INTO generation VALUES ({', '.join('?' * 19)})"
+_INSERT_GENERATION = f"INSERT OR REPLACE INTO generation VALUES ({', '.join('?' * 19)})"  # noqa: S608 - constants only
 _INSERT_SCORE = "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)"
 _INSERT_QUESTION = "INSERT OR IGNORE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GROUP_SIZE = 512
+_OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ class RunStore:
     def get_meta(self, key: str) -> Any:
         """Return a fact about the run, `None` if it was never written."""
         with self._guarded():
-            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            row = self._connection.execute(
+                "SELECT value FROM meta WHERE key = ?", (key,)
+            ).fetchone()
             return None if row is None else json.loads(row[0])
 
     def add_arm(self, arm: ArmRow) -> int:
@@ -233,7 +237,9 @@ class RunStore:
             ).fetchone()
         return int(row[0])
 
-    def add_questions(self, rows: Sequence[tuple[str, str, str, str, int | None, str, str]]) -> None:
+    def add_questions(
+        self, rows: Sequence[tuple[str, str, str, str, int | None, str, str]]
+    ) -> None:
         """Write down questions: (id, task, task type, group, level, prompt, gold)."""
         with self._guarded(), self._connection:
             self._connection.executemany(_INSERT_QUESTION, rows)
@@ -260,13 +266,12 @@ class RunStore:
                    s.outcome, coalesce(g.prompt_tokens, 0), coalesce(g.completion_tokens, 0),
                    g.flops, coalesce(g.seconds, 0.0)
             {_JOIN} ORDER BY g.question, g.arm, g.repeat
-        """  # noqa: S608 - constants only
+        """
         with self._guarded():
             for row in self._connection.execute(query):
-                *fields, outcome, prompt_tokens, completion_tokens, flops, seconds = row
-                yield OutcomeRecord(
-                    *fields, Outcome(outcome), prompt_tokens, completion_tokens, flops, seconds
-                )
+                fields: list[Any] = list(row)
+                fields[_OUTCOME_FIELD] = Outcome(fields[_OUTCOME_FIELD])
+                yield OutcomeRecord(*fields)
 
     def rescore(self, task: str, grader: Grader) -> int:
         """Judge a task's finished answers again, without asking any model; return how many.
@@ -319,7 +324,7 @@ class RunStore:
                                     for s in group
                                 ],
                             )
-        except Exception as error:  # Raised to the caller by the next `add` or by `close`.
+        except Exception as error:  # noqa: BLE001 - raised by the next `add` or by `close`
             self._failure = error
 
     def _take_group(self) -> tuple[list[StoredSample], bool]:
@@ -345,7 +350,7 @@ class RunStore:
             ) from self._failure
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError) as error:  # ValueError: what was read makes no sense.
@@ -377,7 +382,7 @@ def aggregate_rows(connection: sqlite3.Connection) -> list[Mapping[str, Any]]:
                sum(g.seconds) AS seconds
         {_JOIN} GROUP BY q.task, q.task_type, a.model, a.size, a.policy, a.recipe
         ORDER BY a.size, a.model, q.task, a.policy, q.task_type, a.recipe
-        """  # noqa: S608 - constants only
+        """
     )
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from policies import ArtifactCorruptError, ArtifactTooNewError, StoreError
 
@@ -127,6 +127,7 @@ def aggregate(records: Iterable[OutcomeRecord], *, recipe: str = "") -> list[Cel
         row["flops"] += record.flops or 0.0
         row["n_without_flops"] += record.flops is None
         row["seconds"] += record.seconds
+
     def order(key: tuple[str, str, str, int | None, str]) -> tuple[object, ...]:
         task, task_type, model, size, policy = key
         return (-1 if size is None else size, model, task, policy, task_type)
@@ -141,9 +142,11 @@ def _cell_from_sums(row: Mapping[str, Any]) -> Cell:
     def mean(name: str) -> float:
         return (row[name] or 0) / n if n else math.nan
 
+    texts: dict[str, Any] = {name: row[name] for name in (*_TEXT, "size")}
+    counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
     return Cell(
-        **{name: row[name] for name in (*_TEXT, "size")},
-        **{name: int(row[name]) for name in _COUNTS},
+        **texts,
+        **counts,
         accuracy=n_correct / n if n else math.nan,
         ci_low=low,
         ci_high=high,
@@ -191,16 +194,17 @@ def _parse(name: str, value: str) -> Any:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        document: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactCorruptError(
             f"{path} is not a table manifest: {error}", hint="give the folder of a measured table"
         ) from error
-    if not isinstance(manifest, dict) or manifest.get("kind") != _KIND:
+    manifest = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    if manifest.get("kind") != _KIND:
         raise ArtifactCorruptError(
             f"{path} is not a table manifest", hint="give the folder of a measured table"
         )
-    version = manifest.get("schema_version")
+    version: object = manifest.get("schema_version")
     if not isinstance(version, int):
         raise ArtifactCorruptError(f"{path} has no schema version", hint=_REBUILD)
     if version > SCHEMA_VERSION:

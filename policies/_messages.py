@@ -42,8 +42,8 @@ class Usage:
     Attributes:
         prompt_tokens: Tokens of the rendered prompt.
         completion_tokens: All generated tokens, thinking, forced text and answer together.
-        thinking_tokens: Generated tokens up to the end of the thought, markers included;
-            `None` where the backend does not tell.
+        thinking_tokens: Generated tokens inside the thought, its markers left out; `None`
+            where the backend does not tell.
         cached_tokens: Prompt tokens served from a prefix cache.
     """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._arms import Arm
     from ._completion import BackendSpec, RoutedCompletion
     from ._decision import Candidate, Decision
-    from ._default import acomplete, complete, decide, default_router
+    from ._default import acomplete, complete, decide, default_router, default_router_path
     from ._evaluation import Comparison, Evaluation, EvaluationRow, evaluate
     from ._model import Predictions
     from ._objective import CostUnit, Objective, Price
@@ -47,6 +47,7 @@ __all__ = [
     "complete",
     "decide",
     "default_router",
+    "default_router_path",
     "evaluate",
 ]
 
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "complete": "_default",
     "decide": "_default",
     "default_router": "_default",
+    "default_router_path": "_default",
     "evaluate": "_evaluation",
 }
 

@@ -12,10 +12,16 @@ from ._decision import Decision
 from ._objective import Objective
 from ._router import Router
 
-__all__ = ["acomplete", "complete", "decide", "default_router"]
+__all__ = ["acomplete", "complete", "decide", "default_router", "default_router_path"]
 
 VARIABLE = "THINKROUTE_ROUTER"
 _BUNDLED = Path(__file__).parent / "bundled"
+
+
+def default_router_path() -> Path:
+    """Return the folder of the default router, whether or not it is there."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen).expanduser() if chosen else _BUNDLED
 
 
 def default_router() -> Router:
@@ -27,12 +33,15 @@ def default_router() -> Router:
     Raises:
         ArtifactError: There is no artifact there, or it cannot be read.
     """
-    chosen = os.environ.get(VARIABLE)
-    path = Path(chosen).expanduser() if chosen else _BUNDLED
+    path = default_router_path()
     if not path.is_dir():
-        origin = f"{VARIABLE} names" if chosen else "this installation lacks the bundled router at"
+        problem = (
+            f"the router that ships with the package is missing: {path}"
+            if path == _BUNDLED
+            else f"{VARIABLE} names {path}, which is no folder"
+        )
         raise ArtifactError(
-            f"{origin} {path}, which is no folder",
+            problem,
             hint=f"set {VARIABLE} to a folder that Router.save wrote",
             code="artifact-missing",
         )

@@ -60,6 +60,8 @@ class RouterDocument(_Document):
     """How each model is reached; no secrets."""
     prices: dict[str, dict[str, float]]
     """US dollars per token by model."""
+    options: dict[str, Any] | None = None
+    """How the outcomes were decoded; completions decode the same way unless told otherwise."""
 
     @property
     def features_version(self) -> str:

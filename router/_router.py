@@ -97,6 +97,7 @@ class Router:
             self.objective: Objective = Objective.from_json(document.objective)
             """The default objective."""
             self._prices = {name: Price(**price) for name, price in document.prices.items()}
+            self._options = DecodingOptions(**(document.options or {}))
             specs = {name: BackendSpec.from_json(x) for name, x in document.backends.items()}
         except (InvalidInputError, TypeError) as error:
             raise ArtifactCorruptError(f"'manifest.json': {error}") from error
@@ -114,6 +115,7 @@ class Router:
         unit: CostUnit | None = None,
         backends: Mapping[str, BackendSpec | Mapping[str, Any]] | None = None,
         prices: Mapping[str, Price] | None = None,
+        options: DecodingOptions | None = None,
         created: datetime | None = None,
     ) -> Self:
         """Fit a router from measured outcomes; deterministic for a seed.
@@ -122,10 +124,11 @@ class Router:
             records: Outcomes of every arm to choose from; gaps are fine.
             seed: Seed of all splits and of the trees.
             objective: Default objective. By default the trade-off that is cheapest on held-back
-                questions while losing at most one point against the best fixed arm.
+                questions while losing about one point at most against the best fixed arm.
             unit: Cost unit of that default; FLOPs where all arms' were measured, else tokens.
             backends: How each model is reached, `{"m": {"backend": "openai", "options": {}}}`.
             prices: US dollars per token by model, for the cost unit `usd`.
+            options: How the outcomes were decoded; the router decodes the same way.
             created: Time to write into the artifact, now by default.
 
         Raises:
@@ -163,6 +166,7 @@ class Router:
             objective=objective.to_json(),
             backends={name: spec.to_json() for name, spec in sorted(specs.items())},
             prices={name: asdict(price) for name, price in sorted((prices or {}).items())},
+            options=None if options is None else asdict(options),
         )
         return cls(document, model_to_members(parameters))
 
@@ -208,6 +212,19 @@ class Router:
     def bind(self, backends: Mapping[str, Backend]) -> Self:
         """Return the same router with backends by model name in the place of stored ones."""
         return type(self)(self._document, self._members, backends=backends)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the router is made of, as a JSON object."""
+        data = self._document.data
+        return {
+            "artifact_id": self.artifact_id,
+            "created": self._document.created,
+            "producer": self._document.producer,
+            "arms": list(self._names),
+            "task_types": list(self.task_types),
+            "objective": self.objective.to_json(),
+            **data.model_dump(),
+        }
 
     def decide(
         self, prompt: str, task: str | None = None, *, objective: Objective | None = None
@@ -273,7 +290,7 @@ class Router:
             prompt: The user's text, or a conversation; its last user turn is what is routed.
             task: See `decide`.
             objective: See `decide`.
-            options: How to decode.
+            options: How to decode; by default as the outcomes were measured.
 
         Raises:
             InvalidInputError: The conversation has no user turn, or see `decide`.
@@ -289,7 +306,7 @@ class Router:
         policy = build_policy(decision.policy)
         backend = self._backends.get(decision.model)
         require(backend, policy.needs)
-        completion = await policy.run(messages, backend, options or DecodingOptions())
+        completion = await policy.run(messages, backend, options or self._options)
         return RoutedCompletion(decision, completion)
 
     def complete(

@@ -6,12 +6,9 @@ Needs the extra `report`. One panel per task type; a line per mode joins the thr
 import sys
 from pathlib import Path
 
-import matplotlib
-
 from calibration import Cell, MeasuredTable
 
-matplotlib.use("svg")
-matplotlib.rcParams.update({"svg.hashsalt": "thinkroute", "svg.fonttype": "none", "font.size": 9})
+SETTINGS = {"svg.hashsalt": "thinkroute", "svg.fonttype": "none", "font.size": 9}
 
 TASK_TYPES = ("math-oe", "math-mc", "general-oe", "general-mc")
 STYLES = {"direct": ("#3465a4", "o", "direct"), "reasoning@max": ("#c4501b", "s", "reasoning")}
@@ -19,6 +16,10 @@ STYLES = {"direct": ("#3465a4", "o", "direct"), "reasoning@max": ("#c4501b", "s"
 
 def draw(cells: list[Cell], target: Path) -> None:
     """Draw accuracy with 95% intervals against mean inference FLOPs."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update(SETTINGS)
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(TASK_TYPES), figsize=(10, 2.7), sharey=True)

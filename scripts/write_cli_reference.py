@@ -44,7 +44,9 @@ def _unwrap(text: str) -> str:
 
 
 def _text(parameter: Any) -> str:
-    return (getattr(parameter, "help", None) or parameter.name.replace("_", " ")).replace("|", "\\|")
+    return (getattr(parameter, "help", None) or parameter.name.replace("_", " ")).replace(
+        "|", "\\|"
+    )
 
 
 def _default(parameter: Any) -> str:

@@ -27,7 +27,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _root(  # pyright: ignore[reportUnusedFunction] - registered by the decorator
+def _root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks of expected errors too.")
     ] = False,

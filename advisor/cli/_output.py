@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,7 +78,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _looks_numeric(text: str) -> bool:
-    return text == "-" or text[:1].isdigit() or text[:1] in "+−" or text[:2] == "\\["
+    return text == "-" or text[:1].isdigit() or text[:1] == "+" or text[:2] == "\\["
 
 
 def print_table(made: "Table") -> None:
@@ -134,7 +134,7 @@ def format_flops(value: float | None) -> str:
 
 
 @contextmanager
-def progress_bar(title: str) -> "Iterator[Callable[[Progress], None] | None]":
+def progress_bar(title: str) -> "Generator[Callable[[Progress], None] | None]":
     """Yield a callback that moves a progress bar on stderr; `None` off a terminal."""
     from rich.console import Console
 
@@ -142,7 +142,13 @@ def progress_bar(title: str) -> "Iterator[Callable[[Progress], None] | None]":
     if not console.is_terminal:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),

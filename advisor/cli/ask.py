@@ -26,9 +26,7 @@ def ask(
     target_accuracy: AccuracyOption = None,
     max_cost: CostOption = None,
     unit: UnitOption = "tokens",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show every arm's estimate.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every arm's estimate.")] = False,
     decide_only: Annotated[
         bool, typer.Option("--decide-only", help="Print the decision, ask no model.")
     ] = False,
@@ -40,6 +38,7 @@ def ask(
     """
     from dataclasses import asdict
 
+    from calibration.graders import find_anchored_answer
     from policies import InvalidInputError
     from router import Router, default_router
 
@@ -55,11 +54,12 @@ def ask(
             show_decision(decision)
         return
     routed = loaded.complete(prompt, task=task, objective=objective)
+    answer = find_anchored_answer(routed.text)
     if as_json:
         print_json(
             {
                 "text": routed.text,
-                "answer": routed.answer,
+                "answer": answer,
                 "decision": routed.decision.to_json(),
                 "usage": asdict(routed.completion.usage),
             }

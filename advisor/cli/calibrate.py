@@ -12,10 +12,9 @@ from ._output import cells_table, note, print_json, print_table, print_text, pro
 
 if TYPE_CHECKING:
     from calibration import MeasuredTable, Plan, RunSummary
-    from policies import Backend, DecodingOptions
+    from policies import DecodingOptions
 
 __all__ = ["calibrate", "measure"]
-
 
 
 def calibrate(
@@ -80,7 +79,9 @@ def calibrate(
     ] = None,
     task_type: Annotated[
         str | None,
-        typer.Option(help="math-oe, general-mc, ... or your own.", rich_help_panel="Question files"),
+        typer.Option(
+            help="math-oe, general-mc, ... or your own.", rich_help_panel="Question files"
+        ),
     ] = None,
     grader: Annotated[
         str | None,
@@ -102,7 +103,7 @@ def calibrate(
     Interrupt it at any time: the same command resumes and asks no finished question again.
     """
     from calibration import Arm, ColumnMapping, Plan, describe_model, load_tasks
-    from policies import DecodingOptions, ModelSize, build_policy
+    from policies import DecodingOptions, ModelSize, build_backend, build_policy
 
     parsed = [build_policy(text) for text in _split_policies(policies)]
     columns = ColumnMapping(
@@ -116,8 +117,8 @@ def calibrate(
     )
     n_params = ModelSize.parse(size) if size is not None else None
     loaded = load_tasks(_split(tasks), limit=limit, seed=seed, columns=columns)
-    server = {"base_url": base_url, "api_key_env": api_key_env, "dialect": dialect}
-    backends = [_build(backend, name, server) for name in _split(model)]
+    how = _backend_options(backend, base_url, api_key_env, dialect)
+    backends = [build_backend(backend, name, **how) for name in _split(model)]
     usual = _usual_options(backend)
     options = DecodingOptions(
         max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
@@ -135,8 +136,7 @@ def calibrate(
         _show_plan(plan, as_json=as_json)
         return
     _confirm(plan, ask=backend != "pocket" and not yes)
-    options_of_backend = {} if backend == "pocket" else {"base_url": base_url, "dialect": dialect}
-    reached = {one.model: {"backend": backend, "options": options_of_backend} for one in backends}
+    reached = {one.model: {"backend": backend, "options": how} for one in backends}
     summary, table = measure(plan, out, reached=reached, concurrency=concurrency)
     _show_result(out, summary, table, as_json=as_json)
 
@@ -213,26 +213,19 @@ def _split_policies(text: str) -> list[str]:
     return [part.strip() for part in [*parts, text[start:]] if part.strip()]
 
 
-def _build(name: str, model: str, server: dict[str, Any]) -> "Backend":
-    from policies import build_backend
+def _backend_options(
+    backend: str, base_url: str | None, api_key_env: str, dialect: str
+) -> dict[str, Any]:
+    """Return the options by which a backend is built, now and by a router; no secrets."""
+    if backend != "openai":
+        return {}
+    if base_url is None:
+        from policies import InvalidInputError
 
-    if name != "openai":
-        return build_backend(name, model)
-    import os
-
-    from policies import InvalidInputError
-
-    if server["base_url"] is None:
         raise InvalidInputError(
             "--backend openai needs --base-url", hint="for example http://127.0.0.1:8000/v1"
         )
-    return build_backend(
-        name,
-        model,
-        base_url=server["base_url"],
-        api_key=os.environ.get(server["api_key_env"]),
-        dialect=server["dialect"],
-    )
+    return {"base_url": base_url, "dialect": dialect, "key_variable": api_key_env}
 
 
 def _usual_options(backend: str) -> "DecodingOptions":
@@ -258,9 +251,7 @@ def _provenance(plan: "Plan") -> dict[str, Any]:
             {"name": t.name, "version": t.version, "grader": t.grader, "n": len(t.questions)}
             for t in plan.tasks
         ],
-        "arms": [
-            {"arm": arm.name, "backend": dict(arm.backend.identity())} for arm in plan.arms
-        ],
+        "arms": [{"arm": arm.name, "backend": dict(arm.backend.identity())} for arm in plan.arms],
     }
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,7 +46,7 @@ def demo(
 
     note("1/5 measure: three models, three policies, four task types")
     run = out / "run"
-    reached = {model: {"backend": "pocket", "options": {}} for model in _MODELS}
+    reached: dict[str, dict[str, Any]] = {model: {"backend": "pocket"} for model in _MODELS}
     _, table = measure(_plan(limit), run, reached=reached)
     print_table(cells_table("measured", table.cells))
     records, backends, options = load_run(run)

@@ -36,16 +36,17 @@ def fit(
     records, backends, options = load_run(run)
     from router import Router
 
-    fitted = Router.fit(
-        records, seed=seed, objective=objective, backends=backends, options=options
-    )
+    fitted = Router.fit(records, seed=seed, objective=objective, backends=backends, options=options)
     fitted.save(out, overwrite=overwrite)
     description = fitted.describe()
     if as_json:
         print_json({"router": str(out), **description})
         return
-    print_text(f"fitted from {description['n_outcomes']:,} outcomes on "
-               f"{description['n_questions']:,} questions")
+    print_text(
+        f"fitted on {description['n_questions']:,} questions, {description['n_calibration']:,} of"
+        f" them held back for calibration"
+    )
     print_text(f"arms: {', '.join(description['arms'])}")
-    print_text(f"objective: {description['objective']}")
+    rules = (f"{name}={value}" for name, value in description["objective"].items())
+    print_text(f"objective: {', '.join(rules)}")
     print_text(f"router: {out}")

@@ -62,9 +62,7 @@ def show_table(
         cells = [asdict(cell) for cell in measured.cells]
         if as_json:
             provenance = dict(measured.provenance)
-            print_json(
-                {"name": name, "kind": "measured", "cells": cells, "provenance": provenance}
-            )
+            print_json({"name": name, "kind": "measured", "cells": cells, "provenance": provenance})
         else:
             print_table(cells_table(name, measured.cells))
         return

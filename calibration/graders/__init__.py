@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 _GRADERS: dict[str, Grader] = {
-    grader.name: grader for grader in (ExactGrader(), PocketGrader(), NumberGrader(), ChoiceGrader())
+    grader.name: grader
+    for grader in (ExactGrader(), PocketGrader(), NumberGrader(), ChoiceGrader())
 }
 
 

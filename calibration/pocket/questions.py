@@ -39,10 +39,12 @@ LEVELS: dict[PocketTaskType, tuple[int, ...]] = {
 }
 """Difficulty levels per task type; the level is the number of steps to the answer."""
 
-PEOPLE = tuple(
-    "Ada Ana Bea Ben Bob Cal Dan Dee Eli Eva Fay Gus Hal Ida Ian Jan Jim Joe Kai Kim "
-    "Lea Leo Liv Lou Mae Max Mia Ned Nia Noa Oda Pam Pia Ray Rob Roy Sam Sue Tom Zoe".split()
-)
+PEOPLE = (
+    "Ada", "Ana", "Bea", "Ben", "Bob", "Cal", "Dan", "Dee", "Eli", "Eva",
+    "Fay", "Gus", "Hal", "Ida", "Ian", "Jan", "Jim", "Joe", "Kai", "Kim",
+    "Lea", "Leo", "Liv", "Lou", "Mae", "Max", "Mia", "Ned", "Nia", "Noa",
+    "Oda", "Pam", "Pia", "Ray", "Rob", "Roy", "Sam", "Sue", "Tom", "Zoe",
+)  # fmt: skip
 RELATIONS = ("friend", "boss", "teacher", "neighbor")
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "pet": ("cat", "dog", "fox", "owl", "hen", "pig", "cow", "ant", "bee", "rat"),

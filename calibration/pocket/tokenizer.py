@@ -43,9 +43,7 @@ CHAT_TEMPLATE = """\
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 # Letters, single digits, punctuation and whitespace apart: the usual GPT-style split, with one
 # token per digit.
-_SPLIT_PATTERN = (
-    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_SPLIT_PATTERN = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 _MAX_VOCABULARY = 1024
 _CORPUS_SEED = 20250926
 

@@ -249,9 +249,7 @@ class Checkpoint:
         save_file(tensors, temporary, metadata={"step": str(step)})
         os.replace(temporary, self._directory / "checkpoint.safetensors")
 
-    def load(
-        self, model: "torch.nn.Module", optimizers: "list[torch.optim.Optimizer]"
-    ) -> int:
+    def load(self, model: "torch.nn.Module", optimizers: "list[torch.optim.Optimizer]") -> int:
         """Restore model and optimizers in place; return the number of finished steps."""
         import torch
         from safetensors import safe_open
@@ -347,7 +345,11 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if (step + 1) % 50 == 0:
-            record = {"step": step + 1, "loss": round(total / n_targets, 4), "lr_factor": factor}
+            record: dict[str, object] = {
+                "step": step + 1,
+                "loss": round(total / n_targets, 4),
+                "lr_factor": factor,
+            }
             if (step + 1) % 250 == 0:
                 record["heldout"] = evaluate(model.model, head, tokenizer, device)
             record["time"] = round(time.time(), 1)

@@ -1,5 +1,9 @@
 """Tasks from a user's own file: JSONL, CSV or Parquet, columns mapped by name."""
 
+# pyarrow has no types.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
+
 import csv
 import io
 import json
@@ -180,7 +184,7 @@ def _parse_json_line(path: Path, line: int, text: str) -> Mapping[str, Any]:
 def _read_parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         import pyarrow as arrow
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError as error:
         raise MissingPrerequisiteError.extra("parquet", "pyarrow") from error
     try:
@@ -275,9 +279,7 @@ def _text_of(path: Path, line: int, column: str | None, value: object) -> str:
     return text
 
 
-def _options(
-    path: Path, line: int, row: Mapping[str, Any], column: str | None
-) -> list[str] | None:
+def _options(path: Path, line: int, row: Mapping[str, Any], column: str | None) -> list[str] | None:
     if column is None or row.get(column) in (None, ""):
         return None
     value: Any = row[column]
@@ -295,7 +297,9 @@ def _options(
         )
     options = [_text_of(path, line, column, option) for option in cast("list[Any]", value)]
     # Some data sets number their options: `A)5`, `B)6`.
-    if all(option[:2] in (f"{_LETTERS[i]})", f"{_LETTERS[i]}.") for i, option in enumerate(options)):
+    if all(
+        option[:2] in (f"{_LETTERS[i]})", f"{_LETTERS[i]}.") for i, option in enumerate(options)
+    ):
         options = [option[2:].strip() for option in options]
     return options
 

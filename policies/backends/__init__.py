@@ -1,0 +1,1 @@
+"""Backends: ways to reach a model, one file or package each."""

@@ -1,0 +1,1 @@
+"""Policies: decoding strategies, one file each."""

@@ -48,9 +48,7 @@ class Reasoning:
     ) -> Completion:
         """Return the reasoned answer; a thought cut at `max_thinking_tokens` has no answer."""
         thinking_cap = (
-            options.max_thinking_tokens
-            if self._budget is None
-            else self._budget + _END_TEXT_TOKENS
+            options.max_thinking_tokens if self._budget is None else self._budget + _END_TEXT_TOKENS
         )
         return await backend.generate(
             GenerationRequest(

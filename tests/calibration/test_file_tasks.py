@@ -67,7 +67,7 @@ def test_the_three_formats_give_the_same_questions(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = [
-        {"question": "a, b\nor \"c\"?", "answer": "ü"},
+        {"question": 'a, b\nor "c"?', "answer": "ü"},
         {"question": "2+2?", "answer": "4"},
     ]
     write_jsonl(tmp_path / "same.jsonl", *rows)

@@ -70,7 +70,7 @@ def make_plan(
     backend: FakeBackend, *, n: int = 12, policies: Sequence[str] = ("direct",), **fields: Any
 ) -> Plan:
     arms = tuple(make_arm(backend, policy) for policy in policies)
-    return Plan(**{"tasks": (make_task(n),), "arms": arms, "options": OPTIONS, **fields})
+    return replace(Plan((make_task(n),), arms, OPTIONS), **fields)
 
 
 def run(
@@ -81,9 +81,7 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     with RunStore.create(store_path(folder)) as store:
-        return asyncio.run(
-            run_plan(plan, store, concurrency=concurrency, on_progress=on_progress)
-        )
+        return asyncio.run(run_plan(plan, store, concurrency=concurrency, on_progress=on_progress))
 
 
 def outcomes(folder: Path) -> list[OutcomeRecord]:
@@ -191,9 +189,7 @@ def test_keys_stay_what_they_are(golden_json: Callable[[str, object], None]) -> 
         repeats=2,
         seed=3,
     )
-    named = {
-        f"{s.arm.name} {s.question.prompt} repeat {s.repeat}": s.key for s in plan.samples()
-    }
+    named = {f"{s.arm.name} {s.question.prompt} repeat {s.repeat}": s.key for s in plan.samples()}
     golden_json("calibration/sample_keys.json", named)
 
 
@@ -366,9 +362,7 @@ def test_failures_that_are_not_in_a_row_do_not_stop_the_run(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_server_that_refuses_everybody_stops_the_run_at_once(
-    tmp_path: Path, status: int
-) -> None:
+def test_a_server_that_refuses_everybody_stops_the_run_at_once(tmp_path: Path, status: int) -> None:
     refusal = BackendRequestError("no", backend="fake", model="fake", status_code=status)
     backend = FakeBackend(add_one, failures=[None, refusal])
     with pytest.raises(BackendRequestError) as caught:
@@ -435,14 +429,20 @@ def test_an_interrupt_keeps_finished_samples_and_the_next_run_asks_the_rest(
 
 async def test_a_cancelled_run_keeps_finished_samples(tmp_path: Path) -> None:
     backend = FakeBackend(add_one, latency_s=0.005)
+    half_way = asyncio.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.n_done == 20:
+            half_way.set()
+
     with RunStore.create(store_path(tmp_path)) as store:
-        task = asyncio.create_task(run_plan(make_plan(backend, n=100), store, concurrency=4))
-        while len(backend.calls) < 20:
-            await asyncio.sleep(0.001)
+        plan = make_plan(backend, n=100)
+        task = asyncio.create_task(run_plan(plan, store, concurrency=4, on_progress=watch))
+        await half_way.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert 16 <= len(outcomes(tmp_path)) <= len(backend.calls) < 100
+    assert 20 <= len(outcomes(tmp_path)) <= len(backend.calls) < 100
 
 
 def test_progress_grows_by_one_and_ends_at_the_total(tmp_path: Path) -> None:

@@ -138,6 +138,13 @@ def test_no_changed_byte_of_the_cells_goes_unnoticed(tmp_path: Path) -> None:
         MeasuredTable.load(tmp_path)
 
 
+def attempt(folder: Path) -> MeasuredTable | ArtifactCorruptError | ArtifactTooNewError:
+    try:
+        return MeasuredTable.load(folder)
+    except (ArtifactCorruptError, ArtifactTooNewError) as error:
+        return error
+
+
 def test_a_damaged_manifest_is_refused_or_reads_the_same_cells(tmp_path: Path) -> None:
     small_table().save(tmp_path)
     path = tmp_path / "table.json"
@@ -146,13 +153,12 @@ def test_a_damaged_manifest_is_refused_or_reads_the_same_cells(tmp_path: Path) -
         position = rng.randrange(len(whole))
         changed = bytes([rng.randrange(256)])
         path.write_bytes(whole[:position] + changed + whole[position + 1 :])
-        try:
-            loaded = MeasuredTable.load(tmp_path)
-        except (ArtifactCorruptError, ArtifactTooNewError) as error:
-            assert str(tmp_path) in str(error)
-            assert error.hint
-        else:
+        loaded = attempt(tmp_path)
+        if isinstance(loaded, MeasuredTable):
             assert repr(loaded.cells) == repr(small_table().cells)
+        else:
+            assert str(tmp_path) in str(loaded)
+            assert loaded.hint
 
 
 @pytest.mark.parametrize(

@@ -186,9 +186,7 @@ def test_samples_follow_the_models_probabilities(backend: PocketBackend) -> None
 
 
 def test_evidence_is_there_only_where_it_is_wanted(backend: PocketBackend) -> None:
-    wanted, unwanted = generate(
-        backend, replace(ask(PROMPTS[0]), logprobs=True), ask(PROMPTS[0])
-    )
+    wanted, unwanted = generate(backend, replace(ask(PROMPTS[0]), logprobs=True), ask(PROMPTS[0]))
     assert unwanted.evidence is None
     assert wanted.evidence is not None
     assert wanted.evidence.min_logprob <= wanted.evidence.mean_logprob <= 0.0
@@ -196,9 +194,7 @@ def test_evidence_is_there_only_where_it_is_wanted(backend: PocketBackend) -> No
 
 
 @pytest.mark.parametrize("prompt", PROMPTS[:3])
-def test_evidence_is_the_mean_over_the_answers_tokens(
-    backend: PocketBackend, prompt: str
-) -> None:
+def test_evidence_is_the_mean_over_the_answers_tokens(backend: PocketBackend, prompt: str) -> None:
     request = replace(ask(prompt, thinking=False), logprobs=True)
     [whole] = generate(backend, request)
     steps = generate(
@@ -221,9 +217,7 @@ def test_the_probabilities_of_all_tokens_add_up_to_one(backend: PocketBackend) -
     total = 0.0
     while True:
         try:
-            [completion] = generate(
-                backend, replace(request, logit_bias={n_vocabulary: 1e4})
-            )
+            [completion] = generate(backend, replace(request, logit_bias={n_vocabulary: 1e4}))
         except BackendRequestError:
             break
         n_vocabulary += 1
@@ -255,10 +249,7 @@ def test_continuing_any_prefix_gives_the_rest(backend: PocketBackend, thinking: 
         lengths = range(1, len(ids(whole)))
         rests = generate(
             backend,
-            *(
-                replace(request, continuation=ids(whole)[:n], max_tokens=80 - n)
-                for n in lengths
-            ),
+            *(replace(request, continuation=ids(whole)[:n], max_tokens=80 - n) for n in lengths),
         )
         for n, rest in zip(lengths, rests, strict=True):
             assert ids(rest) == ids(whole)[n:]
@@ -422,12 +413,12 @@ def test_a_token_outside_the_vocabulary_is_refused_alone(
     request = ask(PROMPTS[0])
 
     async def gather() -> list[Completion | BaseException]:
-        return await asyncio.gather(
-            backend.generate(request),
-            backend.generate(replace(request, continuation=(token,))),
-            backend.generate(replace(request, logit_bias={token: 1.0})),
-            return_exceptions=True,
-        )
+        requests = [
+            request,
+            replace(request, continuation=(token,)),
+            replace(request, logit_bias={token: 1.0}),
+        ]
+        return await asyncio.gather(*map(backend.generate, requests), return_exceptions=True)
 
     good, *bad = asyncio.run(gather())
     assert isinstance(good, Completion)

@@ -29,5 +29,5 @@ async def test_an_installation_without_the_bundled_router_says_so(
 ) -> None:
     monkeypatch.delenv("THINKROUTE_ROUTER", raising=False)
     monkeypatch.setattr(_default, "_BUNDLED", tmp_path / "bundled")
-    with pytest.raises(ArtifactError, match="lacks the bundled router"):
+    with pytest.raises(ArtifactError, match="ships with the package is missing"):
         await package.acomplete("hello")

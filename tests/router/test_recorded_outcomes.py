@@ -84,16 +84,21 @@ def test_zero_shot_chains_of_thought() -> None:
 
 
 @pytest.mark.slow
-def test_mathematics_in_eleven_languages() -> None:
+@pytest.mark.parametrize(("group", "reference"), [(question, 0.09), (question_in_any_language, 0)])
+def test_mathematics_in_eleven_languages(
+    group: Callable[[dict[str, Any]], str], reference: float
+) -> None:
+    # With translations of a question on both sides its numbers give it away; without, the text
+    # tells nothing about whether reasoning will help.
     modes = {"direct", "think_1000"}
     records = read(
         "mgsm_sizes",
         lambda row: row["model"] == "qwen2.5-14B" and row["mode"] in modes,
-        question_in_any_language,
+        group,
     )
     result = evaluate(records)
     assert result.n == 2250
-    assert result.headroom == pytest.approx(0.09, abs=0.08)
+    assert result.headroom == pytest.approx(reference, abs=0.06)
     assert result.comparison.difference > -0.03
     assert result.comparison.tokens_saved > 0.1
 

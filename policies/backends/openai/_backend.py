@@ -1,5 +1,6 @@
 """The public class of the backend: requests in, completions out."""
 
+import os
 from collections.abc import Mapping
 from typing import cast
 
@@ -27,7 +28,7 @@ class OpenAIBackend:
     Safe to call from many tasks at once; at most `max_concurrency` requests are under way.
     A request is sent at most `max_retries + 1` times, with growing random pauses, and again
     only after failures that may pass; the SDK's own retries are off. Redirects are not followed
-    and no key is taken from the environment.
+    and no key is taken from the environment unasked.
 
     Example:
         >>> backend = OpenAIBackend("Qwen/Qwen3-8B", "http://127.0.0.1:8000/v1")
@@ -48,6 +49,7 @@ class OpenAIBackend:
         max_retries: int = 4,
         max_concurrency: int = 64,
         size: ModelSize | str | None = None,
+        key_variable: str | None = None,
     ) -> None:
         """Prepare a connection; nothing is sent yet.
 
@@ -55,13 +57,15 @@ class OpenAIBackend:
             model: The name under which the server serves the model.
             base_url: Root of the API, usually ending in `/v1`; http or https, without
                 credentials or a query.
-            api_key: Sent as a bearer token; `None` sends none.
+            api_key: Sent as a bearer token; `None` sends none unless `key_variable` is given.
             dialect: How thinking is switched: a name from `policies.backends.thinking.DIALECTS`
                 or a row of your own.
             timeout_s: Longest time for one attempt, in seconds, positive.
             max_retries: Attempts after the first, 0 or more.
             max_concurrency: Most requests under way at once, 1 or more.
             size: The model's size, for cost and tables.
+            key_variable: Name of an environment variable to read the key from; nothing is sent
+                if it is not set. Unlike a key, the name may be stored.
 
         Raises:
             InvalidInputError: A value is out of its range, or the URL cannot be used.
@@ -77,7 +81,7 @@ class OpenAIBackend:
                 backend=self.name,
                 model=model,
                 base_url=self._base_url,
-                key=SecretStr(api_key) if isinstance(api_key, str) else api_key,
+                key=_key(api_key, key_variable),
                 timeout_s=timeout_s,
                 max_retries=max_retries,
                 max_concurrency=max_concurrency,
@@ -153,6 +157,12 @@ class OpenAIBackend:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _key(api_key: str | SecretStr | None, variable: str | None) -> SecretStr | None:
+    if api_key is None and variable is not None:
+        api_key = os.environ.get(variable)
+    return SecretStr(api_key) if isinstance(api_key, str) else api_key
 
 
 def _model_list(document: object, origin: Origin) -> Mapping[str, str]:

@@ -3,4 +3,10 @@
 from ._backend import POCKET_OPTIONS, PocketBackend, pocket_directory, pocket_model_names
 from ._chat import render_chat
 
-__all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_names", "render_chat"]
+__all__ = [
+    "POCKET_OPTIONS",
+    "PocketBackend",
+    "pocket_directory",
+    "pocket_model_names",
+    "render_chat",
+]

@@ -225,7 +225,7 @@ class PocketBackend:
                 decode_batch(
                     engine.module, engine.model, [job.row for job in batch], engine.special
                 )
-            except Exception as error:  # The runtime raises plain RuntimeError for anything.
+            except Exception as error:  # noqa: BLE001 - every caller gets it, see `_deliver`
                 failure = error
             ended = time.perf_counter()
             for loop in {job.loop for job in batch}:
@@ -243,9 +243,7 @@ class PocketBackend:
             # The longest waiting job sets the pace, so that none waits forever.
             pace = self._waiting[0].likely_length()
             self._waiting.sort(
-                key=lambda job: [
-                    abs(a - b) for a, b in zip(job.likely_length(), pace, strict=True)
-                ]
+                key=lambda job: [abs(a - b) for a, b in zip(job.likely_length(), pace, strict=True)]
             )
             n_jobs = self._n_fitting()
             batch, rest = self._waiting[:n_jobs], self._waiting[n_jobs:]
@@ -281,7 +279,7 @@ class PocketBackend:
             if problem is None:
                 try:
                     job.future.set_result(engine.completion(job, ended - job.started))
-                except Exception as error:  # Otherwise the caller would wait forever.
+                except Exception as error:  # noqa: BLE001 - otherwise the caller waits forever
                     problem = error
             if problem is not None:
                 wrapped = BackendError(

@@ -168,7 +168,8 @@ def _choose(row: Row, logits: "NDArray[np.float32]") -> int:
         probabilities[order[before >= row.top_p]] = 0.0
         probabilities /= probabilities.sum()
     cumulative = np.cumsum(probabilities)
-    drawn = int(np.searchsorted(cumulative, row.rng.random() * cumulative[-1], side="right"))
+    threshold = row.rng.random() * float(cumulative[-1])
+    drawn = int(np.searchsorted(cumulative, threshold, side="right"))
     return min(drawn, len(cumulative) - 1)
 
 

@@ -89,9 +89,7 @@ def test_recommend_abstains_on_a_task_type_nobody_measured(advisor: Run) -> None
         (("--size", "3B", "--task", "math-oe", "--max-size", "1B"), "invalid-max-size"),
     ],
 )
-def test_recommend_refuses_bad_values(
-    advisor: Run, arguments: tuple[str, ...], error: str
-) -> None:
+def test_recommend_refuses_bad_values(advisor: Run, arguments: tuple[str, ...], error: str) -> None:
     result = advisor("recommend", *arguments)
     assert result.code == 2
     assert f"error[{error}]" in result.err

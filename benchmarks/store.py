@@ -1,0 +1,92 @@
+"""The run store: writing and aggregating a million outcomes."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks._report import Report
+from calibration import Outcome, RunStore
+from calibration._store import ArmRow, StoredSample  # noqa: PLC2701 - a million need no model
+from policies import Completion, FinishReason, Usage
+
+QUESTIONS = 100_000
+ARMS = 10
+MOST_QUEUED = 10_000
+ROOT = Path(__file__).resolve().parent.parent
+
+# In a process of its own, so that the peak of its memory is the aggregation's.
+AGGREGATE = """
+import json, resource, sys, time
+from pathlib import Path
+from calibration import MeasuredTable, RunStore
+started = time.perf_counter()
+with RunStore.open(Path(sys.argv[1])) as store:
+    table = MeasuredTable.from_store(store)
+seconds = time.perf_counter() - started
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+n = sum(cell.n + cell.n_error for cell in table.cells)
+started = time.perf_counter()
+with RunStore.open(Path(sys.argv[1])) as store:
+    store._connection.execute("SELECT sum(completion_tokens) FROM generation").fetchone()
+print(json.dumps([n, seconds, peak, time.perf_counter() - started]))
+"""
+
+
+def run(report: Report) -> None:
+    """Write samples as a run does, then aggregate them as `advisor tables rebuild` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.sqlite"
+        started = time.perf_counter()
+        _write(path)
+        n_samples = QUESTIONS * ARMS
+        rate = n_samples / (time.perf_counter() - started)
+        report.add(f"write {n_samples:,} samples", rate, "samples/s")
+        done = subprocess.run(
+            [sys.executable, "-c", AGGREGATE, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        n_found, seconds, peak_mb, scan_s = json.loads(done.stdout)
+        if n_found != n_samples:
+            report.fail("aggregate", f"{n_found} outcomes of {n_samples}")
+        name = f"aggregate {n_samples:,} outcomes"
+        report.add(name, seconds, "s", baseline=("bare scan", scan_s), at_most=10)
+        report.add(f"{name}, peak memory", peak_mb, "MB", at_most=500)
+
+
+def _write(path: Path) -> None:
+    outcomes = list(Outcome)[:3]
+    completion = Completion(
+        "Answer: 6",
+        FinishReason.STOP,
+        Usage(30, 200, 180),
+        0.5,
+        thinking="So 7+5=2; 2*3=6." * 4,
+    )
+    with RunStore.create(path) as store:
+        arms = [store.add_arm(ArmRow("m", 1000, f"reasoning@{b}", "", "{}")) for b in range(ARMS)]
+        store.add_questions(
+            [
+                (f"{n:016x}", f"task{n % 7}", "math-oe", f"{n:016x}", None, f"what is {n}?", "6")
+                for n in range(QUESTIONS)
+            ]
+        )
+        for arm in arms:
+            for n in range(QUESTIONS):
+                key = hashlib.sha256(f"{arm}/{n}".encode()).hexdigest()
+                outcome = outcomes[(7 * n + arm) % 3]
+                store.add(
+                    StoredSample(
+                        *(key, arm, f"{n:016x}", 0, "64", completion, 1e9 + n, outcome, "6"),
+                        grader=("number", 1),
+                    )
+                )
+                while n % 256 == 0 and store._queue.qsize() > MOST_QUEUED:
+                    time.sleep(0.01)
