@@ -12,6 +12,7 @@ from policies import (
     BackendRequestError,
     Completion,
     InvalidInputError,
+    Usage,
     user_message,
 )
 
@@ -129,7 +130,7 @@ class _Run:
         self._plan = plan
         self._store = store
         self._on_progress = on_progress
-        self._arms = {arm.name: store.add_arm(_arm_row(arm, plan)) for arm in plan.arms}
+        self._arms = {id(arm): store.add_arm(_arm_row(arm, plan)) for arm in plan.arms}
         for task in plan.tasks:
             store.add_questions(
                 [
@@ -145,6 +146,7 @@ class _Run:
         self._n_resumed = self._n_total - self.n_open
         self._n_asked = self._n_error = self._n_failed_in_a_row = 0
         self._prompt_tokens = self._completion_tokens = 0
+        self._known_flops: dict[tuple[int, ...], float] = {}
         self.fatal: BackendError | None = None
 
     async def work(self) -> None:
@@ -179,20 +181,21 @@ class _Run:
         grader = get_grader(sample.task.grader)
         outcome, extracted = judge(completion, sample.question.gold, grader)
         usage = completion.usage
-        architecture = sample.arm.facts.architecture
-        flops = (
-            float(
-                request_flops(
-                    architecture, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
-                )
-            )
-            if architecture is not None
-            else None
-        )
+        flops = self._flops_of(sample.arm, usage)
         self._n_asked += 1
         self._prompt_tokens += usage.prompt_tokens
         self._completion_tokens += usage.completion_tokens
         self._add(sample, completion, flops, outcome, extracted, None)
+
+    def _flops_of(self, arm: Arm, usage: Usage) -> float | None:
+        """Return a request's FLOPs; few pairs of lengths occur, each of them often."""
+        if arm.facts.architecture is None:
+            return None
+        lengths = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        key = (id(arm), *lengths)
+        if key not in self._known_flops:
+            self._known_flops[key] = float(request_flops(arm.facts.architecture, *lengths))
+        return self._known_flops[key]
 
     def _fail(self, sample: Sample, error: BackendError) -> None:
         self._n_asked += 1
@@ -219,7 +222,7 @@ class _Run:
         self._store.add(
             StoredSample(
                 key=sample.key,
-                arm=self._arms[sample.arm.name],
+                arm=self._arms[id(sample.arm)],
                 question=sample.question.id,
                 repeat=sample.repeat,
                 requested_budget=None if budget is None else str(budget),

@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,11 +80,12 @@ def first_difference(name: str, onnx: Path, safetensors: Path, n: int = _N_CHECK
         for task_type in POCKET_TASK_TYPES
         for question in islice(stream_questions(task_type, seed=11, split="heldout"), n)
     ]
-    wanted = _transformers_tokens(safetensors, questions)
-    got = asyncio.run(_onnx_tokens(name, onnx, questions))
-    for question, left, right in zip(questions, wanted, got, strict=True):
-        if left != right:
-            return question.prompt
+    generated = asyncio.run(_onnx_tokens(name, onnx, questions))
+    agrees = _greedy_check(safetensors)
+    for question, pair in zip(questions, generated, strict=True):
+        for thinking, tokens in zip((False, True), pair, strict=True):
+            if not agrees(question.prompt, thinking, tokens):
+                return question.prompt
     return None
 
 
@@ -102,32 +104,32 @@ async def _onnx_tokens(
     return [list(pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
 
 
-def _transformers_tokens(
-    directory: Path, questions: list[PocketQuestion]
-) -> list[list[tuple[int, ...]]]:
+def _greedy_check(directory: Path) -> Callable[[str, bool, tuple[int, ...]], bool]:
+    """Return a function that tells whether transformers would generate the same tokens.
+
+    One forward pass over prompt and answer suffices: if every token is the most likely one after
+    those before it, greedy decoding gives exactly this answer.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory).eval()
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    answers: list[list[tuple[int, ...]]] = []
-    for question in questions:
-        pair: list[tuple[int, ...]] = []
-        for thinking in (False, True):
-            ids = tokenizer.apply_chat_template(
-                [{"role": "user", "content": question.prompt}],
-                add_generation_prompt=True,
-                enable_thinking=thinking,
-                return_tensors="pt",
-                return_dict=True,
-            )["input_ids"]
-            with torch.no_grad():
-                out = model.generate(ids, max_new_tokens=96, do_sample=False)
-            generated = out[0, ids.shape[1] :].tolist()
-            pair.append(tuple(generated[: generated.index(end)] if end in generated else generated))
-        answers.append(pair)
-    return answers
+    end = int(tokenizer.convert_tokens_to_ids("<|im_end|>"))
+
+    def agrees(prompt: str, thinking: bool, tokens: tuple[int, ...]) -> bool:
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            enable_thinking=thinking,
+            return_dict=True,
+        )["input_ids"]
+        answer = [*tokens, end]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*ids, *answer[:-1]]])).logits[0]
+        return logits[len(ids) - 1 :].argmax(-1).tolist() == answer
+
+    return agrees
 
 
 def _copy(source: Path, target: Path, names: tuple[str, ...]) -> None:
