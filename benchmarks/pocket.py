@@ -9,7 +9,7 @@ from calibration import load_tasks
 from policies import GenerationRequest, user_message
 from policies.backends.pocket import PocketBackend, pocket_model_names
 
-QUESTIONS = 64
+QUESTIONS = 128
 ROUNDS = 5
 AT_LEAST = {"pocket-s": 20_000.0}
 

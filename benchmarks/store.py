@@ -88,5 +88,7 @@ def _write(path: Path) -> None:
                         grader=("number", 1),
                     )
                 )
-                while n % 256 == 0 and store._queue.qsize() > MOST_QUEUED:
-                    time.sleep(0.01)
+                if n % MOST_QUEUED == 0:
+                    # What is unwritten waits in memory.
+                    while store._queue.qsize() > MOST_QUEUED:  # pyright: ignore[reportPrivateUsage]
+                        time.sleep(0.01)

@@ -53,7 +53,7 @@ CREATE TABLE score (
 _INSERT_GENERATION = f"INSERT OR REPLACE INTO generation VALUES ({', '.join('?' * 19)})"  # noqa: S608 - constants only
 _INSERT_SCORE = "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)"
 _INSERT_QUESTION = "INSERT OR IGNORE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
-_GROUP_SIZE = 512
+_GROUP_SIZE = 4096
 _OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
 
 

@@ -20,6 +20,7 @@ from policies import (
     Completion,
     FinishReason,
     GenerationRequest,
+    InvalidInputError,
     Message,
     UnknownNameError,
     user_message,
@@ -432,6 +433,19 @@ def test_an_unknown_model_lists_the_known_ones() -> None:
     assert caught.value.code == "unknown-model"
     with pytest.raises(UnknownNameError):
         pocket_directory("../policies")
+
+
+@pytest.mark.parametrize("max_batch", [0, -1, 33])
+def test_a_batch_size_the_runtime_refuses_is_refused_at_once(max_batch: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"max_batch is {max_batch}"):
+        PocketBackend("pocket-m", max_batch=max_batch)
+
+
+def test_the_largest_batch_works() -> None:
+    backend = PocketBackend("pocket-m", max_batch=32)
+    results = generate(backend, *(ask("hello", max_tokens=2) for _ in range(70)))
+    assert len({completion.token_ids for completion in results}) == 1
+    asyncio.run(backend.aclose())
 
 
 def test_the_identity_tells_other_weights_apart(backend: PocketBackend, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ..._errors import (
     ArtifactCorruptError,
     BackendError,
     BackendRequestError,
+    InvalidInputError,
     MissingPrerequisiteError,
     UnknownNameError,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_names"]
 
 _CONTEXT_TOKENS = 1024
+_LARGEST_BATCH = 32  # onnxruntime-genai refuses larger ones.
 
 POCKET_OPTIONS = DecodingOptions(max_answer_tokens=32, max_thinking_tokens=320)
 """Caps that fit the pocket models' context and never bind on the questions they were made for."""
@@ -98,11 +100,14 @@ class PocketBackend:
         Args:
             model: Name of a shipped model, or the name to give to `directory`.
             directory: Folder of another exported model, for example one you trained.
-            max_batch: Most requests that are decoded together.
+            max_batch: Most requests that are decoded together, 1 to 32.
 
         Raises:
             UnknownNameError: No shipped model has this name and no directory was given.
+            InvalidInputError: `max_batch` is out of range.
         """
+        if not 1 <= max_batch <= _LARGEST_BATCH:
+            raise InvalidInputError(f"max_batch is {max_batch}, expected 1 to {_LARGEST_BATCH}")
         self.model = model
         self.directory = directory if directory is not None else pocket_directory(model)
         self.max_concurrency = 4 * max_batch
