@@ -24,14 +24,15 @@ class LoadedRun(NamedTuple):
     options: "DecodingOptions"
 
 
-def load_run(run: Path) -> LoadedRun:
-    """Return a run's outcomes and how they were obtained.
+def load_run(run: Path, model: str | None = None) -> LoadedRun:
+    """Return a run's outcomes, of all models or of one, and how they were obtained.
 
     Raises:
         StoreError: There is no run, or its store cannot be read.
+        UnknownNameError: The run has no such model.
     """
     from calibration import RunStore, store_path
-    from policies import DecodingOptions, StoreError
+    from policies import DecodingOptions, StoreError, UnknownNameError
 
     with RunStore.open(store_path(run)) as store:
         records = list(store.records())
@@ -40,6 +41,11 @@ def load_run(run: Path) -> LoadedRun:
         raise StoreError(
             f"{run} holds no finished samples", hint="run the same advisor calibrate command again"
         )
+    if model is not None:
+        measured = {record.model for record in records}
+        if model not in measured:
+            raise UnknownNameError("model", model, measured)
+        records = [record for record in records if record.model == model]
     return LoadedRun(
         records, provenance.get("backends", {}), DecodingOptions(**provenance.get("options", {}))
     )

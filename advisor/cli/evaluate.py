@@ -16,6 +16,9 @@ __all__ = ["evaluate", "show_evaluation"]
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder written by advisor calibrate.")],
+    model: Annotated[
+        str | None, typer.Option(help="Route among the arms of this model only.")
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -24,7 +27,7 @@ def evaluate(
 
     Example: advisor evaluate runs/first
     """
-    records = load_run(run).records
+    records = load_run(run, model).records
     from router import evaluate as cross_validate
 
     result = cross_validate(records, n_folds=folds, seed=seed)

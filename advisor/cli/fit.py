@@ -15,6 +15,9 @@ __all__ = ["fit"]
 def fit(
     run: Annotated[Path, typer.Argument(help="Run folder written by advisor calibrate.")],
     out: Annotated[Path, typer.Option(help="Folder of the router.")],
+    model: Annotated[
+        str | None, typer.Option(help="Route among the arms of this model only.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of splits and trees.")] = 0,
     tradeoff: LambdaOption = None,
     target_accuracy: AccuracyOption = None,
@@ -33,7 +36,7 @@ def fit(
     the least cost, judged by cross-validation on the run.
     """
     objective = read_objective(tradeoff, target_accuracy, max_cost, unit)
-    records, backends, options = load_run(run)
+    records, backends, options = load_run(run, model)
     from router import Router
 
     fitted = Router.fit(records, seed=seed, objective=objective, backends=backends, options=options)

@@ -1,7 +1,7 @@
 """Write the model card of the pocket family: `python -m calibration.pocket.card RUN CARD`.
 
 The figures come from a run folder; the text around them is kept in the card itself, outside
-the two marker lines.
+the marker lines `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 """
 
 import argparse
@@ -12,9 +12,7 @@ from pathlib import Path
 from .._outcomes import Cell
 from .._table import MeasuredTable
 
-__all__ = ["MARKERS", "card_table", "replace_table"]
-
-MARKERS = ("<!-- measured table: begin -->", "<!-- measured table: end -->")
+__all__ = ["card_table", "replace_table"]
 
 
 def card_table(cells: Sequence[Cell]) -> str:
@@ -33,13 +31,13 @@ def card_table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def replace_table(card: str, table: str) -> str:
-    """Return the card with the text between the markers replaced.
+def replace_table(card: str, name: str, table: str) -> str:
+    """Return the card with the text between the markers of `name` replaced.
 
     Raises:
         ValueError: A marker is missing.
     """
-    begin, end = MARKERS
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, found, rest = card.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
@@ -52,10 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m calibration.pocket.card")
     parser.add_argument("run", type=Path, help="run folder of advisor calibrate")
     parser.add_argument("card", type=Path, help="Markdown file with the marker lines")
+    parser.add_argument("--name", default="embedded", help="which table of the card")
     options = parser.parse_args()
     table = card_table(MeasuredTable.load(options.run).cells)
     text = options.card.read_text(encoding="utf-8")
-    options.card.write_text(replace_table(text, table), encoding="utf-8")
+    options.card.write_text(replace_table(text, options.name, table), encoding="utf-8")
     sys.stderr.write(f"written: {options.card}\n")
 
 
