@@ -117,6 +117,12 @@ def calibrate(
     )
     n_params = ModelSize.parse(size) if size is not None else None
     loaded = load_tasks(_split(tasks), limit=limit, seed=seed, columns=columns)
+    for task in loaded:
+        if task_type is None and not task.name.startswith("pocket-"):
+            note(
+                f"{task.name}: taken for {task.task_type}, graded by {task.grader}; "
+                "say otherwise with --task-type and --grader"
+            )
     how = _backend_options(backend, base_url, api_key_env, dialect)
     backends = [build_backend(backend, name, **how) for name in _split(model)]
     usual = _usual_options(backend)
