@@ -34,6 +34,9 @@ __all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_
 _CONTEXT_TOKENS = 1024
 _LARGEST_BATCH = 32  # onnxruntime-genai refuses larger ones.
 
+# Models this small lose more to handing work between threads than a second core gives.
+_ONE_THREAD = '{"model": {"decoder": {"session_options": {"intra_op_num_threads": 1}}}}'
+
 POCKET_OPTIONS = DecodingOptions(max_answer_tokens=32, max_thinking_tokens=320)
 """Caps that fit the pocket models' context and never bind on the questions they were made for."""
 
@@ -308,7 +311,9 @@ class _Engine:
         self.module: Any = og
         self.version = version("onnxruntime-genai")
         try:
-            self.model: Any = og.Model(str(directory))
+            config = og.Config(str(directory))
+            config.overlay(_ONE_THREAD)
+            self.model: Any = og.Model(config)
             self._tokenizer: Any = og.Tokenizer(self.model)
         except Exception as error:  # The runtime raises plain RuntimeError for anything.
             raise ArtifactCorruptError(
