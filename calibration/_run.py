@@ -58,6 +58,7 @@ class RunSummary:
         n_error: Of those, infrastructure errors; asked again by the next run.
         prompt_tokens: Prompt tokens spent now.
         completion_tokens: Tokens generated now.
+        first_error: What the first infrastructure error said, `None` without errors.
     """
 
     n_total: int
@@ -66,6 +67,7 @@ class RunSummary:
     n_error: int
     prompt_tokens: int
     completion_tokens: int
+    first_error: str | None = None
 
 
 def store_path(run: Path) -> Path:
@@ -147,6 +149,7 @@ class _Run:
         self._n_asked = self._n_error = self._n_failed_in_a_row = 0
         self._prompt_tokens = self._completion_tokens = 0
         self._known_flops: dict[tuple[int, ...], float] = {}
+        self._first_error: str | None = None
         self.fatal: BackendError | None = None
 
     async def work(self) -> None:
@@ -175,6 +178,7 @@ class _Run:
             n_error=self._n_error,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,
+            first_error=self._first_error,
         )
 
     def _keep(self, sample: Sample, completion: Completion) -> None:
@@ -201,6 +205,7 @@ class _Run:
         self._n_asked += 1
         self._n_error += 1
         self._n_failed_in_a_row += 1
+        self._first_error = self._first_error or str(error)
         self._add(sample, None, None, Outcome.ERROR, None, (error.code, str(error)))
         is_refused = (
             isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS

@@ -81,6 +81,12 @@ class MeasuredTable:
             ArtifactTooNewError: A newer version wrote it.
             ArtifactCorruptError: Manifest or cells are missing, changed or malformed.
         """
+        if not path.exists():
+            raise ArtifactCorruptError(
+                f"there is no table at {path}",
+                hint="give the folder that advisor calibrate --out wrote",
+                code="artifact-missing",
+            )
         directory = path if path.is_dir() else path.parent
         manifest = _read_manifest(directory / "table.json")
         try:

@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 from ._errors import CapabilityError, InvalidInputError
 from ._messages import Completion, Message
 
-__all__ = ["Backend", "Capability", "GenerationRequest", "require"]
+__all__ = ["MAX_TEMPERATURE", "Backend", "Capability", "GenerationRequest", "require"]
+
+MAX_TEMPERATURE = 2.0
+"""What OpenAI-compatible servers accept."""
 
 
 class Capability(StrEnum):
@@ -75,7 +78,10 @@ class GenerationRequest:
                     self.thinking_budget is not None and not self.thinking,
                     "thinking_budget is set although thinking is off",
                 ),
-                (not 0.0 <= self.temperature <= 2.0, f"temperature is {self.temperature}"),
+                (
+                    not 0.0 <= self.temperature <= MAX_TEMPERATURE,
+                    f"temperature is {self.temperature}, expected 0 to {MAX_TEMPERATURE}",
+                ),
                 (not 0.0 < self.top_p <= 1.0, f"top_p is {self.top_p}, expected (0, 1]"),
             )
             if is_bad

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ._backend import Backend, Capability
+from ._backend import MAX_TEMPERATURE, Backend, Capability
 from ._errors import InvalidInputError
 from ._messages import Completion, Message
 from ._spec import PolicySpec
@@ -35,10 +35,16 @@ class DecodingOptions:
     logprobs: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse caps below one token."""
+        """Refuse values that no backend could honour."""
         for field in ("max_answer_tokens", "max_thinking_tokens"):
             if getattr(self, field) < 1:
                 raise InvalidInputError(f"{field} is {getattr(self, field)}, expected >= 1")
+        if not 0.0 <= self.temperature <= MAX_TEMPERATURE:
+            raise InvalidInputError(
+                f"temperature is {self.temperature}, expected 0 to {MAX_TEMPERATURE}"
+            )
+        if not 0.0 < self.top_p <= 1.0:
+            raise InvalidInputError(f"top_p is {self.top_p}, expected above 0 and at most 1")
 
 
 @runtime_checkable

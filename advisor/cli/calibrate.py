@@ -305,4 +305,5 @@ def _show_result(
         print_text(f"run:   {out}\ntable: {out / 'table.csv'}")
     if summary.n_error:
         note(f"{summary.n_error} samples failed and are not counted: run again to retry them")
+        note(f"the first said: {summary.first_error}")
         raise typer.Exit(ExitCode.BACKEND)

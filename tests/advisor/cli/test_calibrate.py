@@ -123,6 +123,8 @@ def test_a_file_of_questions_is_measured(
         ({"tasks": "nothing"}, 2, "unknown-task"),
         ({"backend": "pockett"}, 2, "unknown-backend"),
         ({"size": "3X"}, 2, "invalid-size"),
+        ({"temperature": 9}, 2, "invalid-input"),
+        ({"top_p": 0}, 2, "invalid-input"),
         ({"tasks": "missing.jsonl"}, 3, "invalid-data-file"),
     ],
 )
@@ -152,6 +154,17 @@ def test_a_broken_line_is_named_with_its_file(
     result = advisor(*calibrate_arguments(tmp_path / "run", tasks=file))
     assert result.code == 3
     assert f"{file}:2: not JSON" in result.err
+
+
+def test_errors_of_single_questions_are_told_and_not_counted(
+    advisor: Run, calibrate_arguments: Arguments, tmp_path: Path
+) -> None:
+    result = advisor(
+        *calibrate_arguments(tmp_path / "run", policies="reasoning@5000", limit=2), "--json"
+    )
+    assert result.code == 5
+    assert {cell["n"] for cell in result.json()["cells"]} == {0}
+    assert "exceed the context of 1024" in result.err
 
 
 def test_a_server_that_is_down_is_a_backend_failure(

@@ -95,6 +95,13 @@ def test_recommend_refuses_bad_values(advisor: Run, arguments: tuple[str, ...], 
     assert f"error[{error}]" in result.err
 
 
+def test_recommend_names_a_table_that_is_not_there(advisor: Run, tmp_path: Path) -> None:
+    missing = tmp_path / "none"
+    result = advisor("recommend", "--size", "3B", "--task", "math-oe", "--table", missing)
+    assert result.code == 3
+    assert f"there is no table at {missing}" in result.err
+
+
 def test_recommend_uses_the_users_own_table(advisor: Run, measured_run: Path) -> None:
     document = advisor(
         "recommend", "--size", "2131712", "--task", "math-oe", "--table", measured_run, "--json"
