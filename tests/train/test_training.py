@@ -55,6 +55,8 @@ def test_every_answer_token_is_a_target_and_the_empty_thought_is_none() -> None:
     assert sorted(targets) == sorted(direct + reasoning)
 
 
+# torch.compile imports a module of torch that uses a deprecated part of torch.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
