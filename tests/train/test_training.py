@@ -60,7 +60,8 @@ def test_every_answer_token_is_a_target_and_the_empty_thought_is_none() -> None:
 def test_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from calibration.pocket.train import train
+    from calibration.pocket.tokenizer import build_tokenizer
+    from calibration.pocket.train import build_model, train
 
     train(SIZE, tmp_path / "whole", seed=4, n_steps=6, device="cpu")
     train(SIZE, tmp_path / "parts", seed=4, n_steps=6, device="cpu", stop_after=3)
@@ -69,8 +70,11 @@ def test_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     whole = load_file(tmp_path / "whole" / "model" / "model.safetensors")
     parts = load_file(tmp_path / "parts" / "model" / "model.safetensors")
     assert whole.keys() == parts.keys()
+    start = dict(build_model(SIZE, build_tokenizer(), seed=4).named_parameters())
     for name, tensor in whole.items():
-        assert (tensor - parts[name]).abs().max() < 1e-5, name
+        # Muon orthogonalises in bfloat16, which magnifies rounding; a lost moment or a wrong
+        # learning rate would move the weights by tens of percent of their way, not by two.
+        assert (tensor - parts[name]).norm() < 0.02 * (tensor - start[name]).norm(), name
 
 
 @pytest.mark.parametrize("name", sorted(POCKET_SIZES))
