@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["POCKET_OPTIONS", "PocketBackend", "pocket_directory", "pocket_model_names"]
 
 _CONTEXT_TOKENS = 1024
+_OPENING_TOKENS = 4
+"""The chat header's three tokens and the first of the user's own."""
 _LARGEST_BATCH = 32  # onnxruntime-genai refuses larger ones.
 
 # Models this small lose more to handing work between threads than a second core gives.
@@ -71,9 +73,19 @@ class _Job:
     future: "asyncio.Future[Completion]"
     loop: asyncio.AbstractEventLoop
 
-    def likely_length(self) -> tuple[int, int]:
-        """Sort key that puts requests of similar duration into one batch."""
-        return (self.row.max_tokens, len(self.row.prompt))
+    def distance(self, other: "_Job") -> tuple[int, bool, bool, int]:
+        """Return how much the two are likely to differ in duration.
+
+        A batch lasts as long as its longest row. Prompts that open with the same word usually
+        come from one template, and within a template the length tells how much there is to do.
+        """
+        mine, its = self.row, other.row
+        return (
+            abs(mine.max_tokens - its.max_tokens),
+            mine.needs_logits() != its.needs_logits(),
+            mine.prompt[:_OPENING_TOKENS] != its.prompt[:_OPENING_TOKENS],
+            abs(len(mine.prompt) - len(its.prompt)),
+        )
 
 
 class PocketBackend:
@@ -249,10 +261,7 @@ class PocketBackend:
                     return []
                 self._wake.wait()
             # The longest waiting job sets the pace, so that none waits forever.
-            pace = self._waiting[0].likely_length()
-            self._waiting.sort(
-                key=lambda job: [abs(a - b) for a, b in zip(job.likely_length(), pace, strict=True)]
-            )
+            self._waiting.sort(key=self._waiting[0].distance)
             n_jobs = self._n_fitting()
             batch, rest = self._waiting[:n_jobs], self._waiting[n_jobs:]
             self._waiting = sorted(rest, key=lambda job: job.started)
