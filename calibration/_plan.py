@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from policies import Backend, DecodingOptions, InvalidInputError, Mode, Policy, require
+from policies import Backend, DecodingOptions, InvalidInputError, Policy, require
 
 from ._models import ModelFacts
 from .graders import get_grader
@@ -16,8 +16,6 @@ __all__ = ["Arm", "Plan", "PlanSize", "Sample"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
-# What policies allow for the text that closes a thought at its budget.
-_END_TEXT_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +118,13 @@ class Plan:
         """Return the number of requests and tokens to expect."""
         n_questions = sum(len(task.questions) for task in self.tasks)
         characters = sum(len(q.prompt) for task in self.tasks for q in task.questions)
-        per_question = sum(self.max_completion_tokens(arm) for arm in self.arms)
+        per_question = sum(arm.policy.max_tokens(self.options) for arm in self.arms)
         return PlanSize(
             n_questions=n_questions,
             n_requests=n_questions * len(self.arms) * self.repeats,
             prompt_tokens=(characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN),
             max_completion_tokens=n_questions * self.repeats * per_question,
         )
-
-    def max_completion_tokens(self, arm: Arm) -> int:
-        """Return the most tokens one answer of an arm may have."""
-        if arm.policy.mode is Mode.IFT:
-            return self.options.max_answer_tokens
-        budget = arm.policy.spec.budget
-        thinking = (
-            budget + _END_TEXT_TOKENS
-            if isinstance(budget, int)
-            else self.options.max_thinking_tokens
-        )
-        return thinking + self.options.max_answer_tokens
 
     def sample_options(self, sample: Sample) -> DecodingOptions:
         """Return how one sample decodes; sampled answers get a seed of their own."""

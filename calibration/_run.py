@@ -183,7 +183,7 @@ class _Run:
 
     def _keep(self, sample: Sample, completion: Completion) -> None:
         grader = get_grader(sample.task.grader)
-        outcome, extracted = judge(completion, sample.question.gold, grader)
+        outcome, extracted, *_ = judge(completion, sample.question.gold, grader)
         usage = completion.usage
         flops = self._flops_of(sample.arm, usage)
         self._n_asked += 1

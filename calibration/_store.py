@@ -293,7 +293,7 @@ class RunStore:
                 completion = Completion(
                     text, FinishReason(reason), Usage(0, 0), 0.0, thinking_closed=bool(is_closed)
                 )
-                outcome, extracted = judge(completion, gold, grader)
+                outcome, extracted, *_ = judge(completion, gold, grader)
                 scores.append(
                     (key, grader.name, grader.version, outcome.value, _storable(extracted))
                 )

@@ -1,6 +1,13 @@
 """One query in, one completion out: messages, policies and backends."""
 
-from ._backend import Backend, Capability, GenerationRequest, require
+from ._backend import (
+    Backend,
+    Capability,
+    GenerationRequest,
+    TellsThoughtMarkers,
+    ThoughtMarkers,
+    require,
+)
 from ._errors import (
     ArtifactCorruptError,
     ArtifactError,
@@ -24,7 +31,7 @@ from ._errors import (
     UnknownNameError,
 )
 from ._messages import Completion, Evidence, FinishReason, Message, Role, Usage, user_message
-from ._policy import DecodingOptions, Policy
+from ._policy import DecodingOptions, OneRequestPolicy, Policy
 from ._registry import backend_names, build_backend, build_policy, policy_names
 from ._siblings import check_sibling
 from ._spec import MAX, Budget, ParameterValue, PolicySpec
@@ -63,12 +70,15 @@ __all__ = [
     "Mode",
     "ModelSize",
     "NoAdmissibleArmError",
+    "OneRequestPolicy",
     "ParameterValue",
     "Policy",
     "PolicySpec",
     "Role",
     "StoreError",
+    "TellsThoughtMarkers",
     "ThinkrouteError",
+    "ThoughtMarkers",
     "UnknownNameError",
     "Usage",
     "backend_names",

@@ -1,6 +1,6 @@
 """How a model is reached: the request, what a backend can do, and its protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,15 @@ from typing import Protocol, runtime_checkable
 from ._errors import CapabilityError, InvalidInputError
 from ._messages import Completion, Message
 
-__all__ = ["MAX_TEMPERATURE", "Backend", "Capability", "GenerationRequest", "require"]
+__all__ = [
+    "MAX_TEMPERATURE",
+    "Backend",
+    "Capability",
+    "GenerationRequest",
+    "TellsThoughtMarkers",
+    "ThoughtMarkers",
+    "require",
+]
 
 MAX_TEMPERATURE = 2.0
 """What OpenAI-compatible servers accept."""
@@ -19,8 +27,12 @@ class Capability(StrEnum):
 
     Attributes:
         THINKING_SWITCH: Thinking can be turned on and off per request.
-        HARD_BUDGET: A thinking budget is enforced by the decoder: tokens before it are sampled
-            as without a budget, then the end of the thought is forced.
+        THINKING_BUDGET: A thinking budget in tokens can be asked for. Alone it is a hint: the
+            model or the provider decides how far it is kept, so each budget is a treatment of
+            its own.
+        HARD_BUDGET: The decoder enforces the budget: tokens before it are sampled as without
+            one, then the end of the thought is forced. One trace then tells every smaller
+            budget. Goes with THINKING_BUDGET.
         PREFIX_CONTINUATION: Generation can continue from given token ids of an answer.
         LOGPROBS: Log-probabilities of the generated tokens are returned.
         SAMPLES: Temperature sampling with a seed per request.
@@ -28,6 +40,7 @@ class Capability(StrEnum):
     """
 
     THINKING_SWITCH = "thinking-switch"
+    THINKING_BUDGET = "thinking-budget"
     HARD_BUDGET = "hard-budget"
     PREFIX_CONTINUATION = "prefix-continuation"
     LOGPROBS = "logprobs"
@@ -92,13 +105,77 @@ class GenerationRequest:
     def needs(self) -> frozenset[Capability]:
         """Return the capabilities without which this request cannot be honoured."""
         wanted = (
-            (self.thinking_budget is not None, Capability.HARD_BUDGET),
+            (self.thinking_budget is not None, Capability.THINKING_BUDGET),
             (bool(self.continuation), Capability.PREFIX_CONTINUATION),
             (self.logprobs, Capability.LOGPROBS),
             (self.temperature > 0, Capability.SAMPLES),
             (bool(self.logit_bias), Capability.LOGIT_BIAS),
         )
         return frozenset(capability for is_needed, capability in wanted if is_needed)
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtMarkers:
+    r"""How a thought lies in the token ids of an answer.
+
+    Attributes:
+        start: Ids that open the thought in the answer; empty if the prompt opens it.
+        end: Ids that the decoder forces at the budget; a thought that ends by itself ends with
+            the last of them.
+        n_in_prompt: Thinking tokens that the prompt already holds after its start marker (the
+            line break of `<think>\n`); the decoder counts them against the budget.
+    """
+
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    n_in_prompt: int = 0
+
+    def n_thinking(self, token_ids: Sequence[int]) -> int:
+        """Return how many of an answer's tokens lie inside its thought, markers left out."""
+        return self._thought_end(token_ids) - self._thought_start(token_ids)
+
+    def is_closed(self, token_ids: Sequence[int]) -> bool:
+        """Return whether the thought has ended."""
+        return self._thought_end(token_ids) < len(token_ids)
+
+    def cut(self, token_ids: Sequence[int], budget: int) -> tuple[int, ...] | None:
+        """Return the beginning of an answer whose thought is cut at `budget` and closed there.
+
+        Args:
+            token_ids: A generated answer; its thought may be closed or not.
+            budget: Thinking tokens as the decoder counts them, 0 or more.
+
+        Returns:
+            Start marker, the first thinking tokens and the forced end; `None` if the thought is
+            closed and no longer than the budget, so that the answer is the budget's own.
+
+        Raises:
+            InvalidInputError: The thought is open and shorter than the budget: nothing in it
+                tells how it would have gone on.
+        """
+        kept = max(0, budget - self.n_in_prompt)
+        n_thinking = self.n_thinking(token_ids)
+        if n_thinking <= kept and self.is_closed(token_ids):
+            return None
+        if n_thinking < kept:
+            raise InvalidInputError(
+                f"a thought cut after {n_thinking} tokens does not tell the budget {budget}"
+            )
+        head = token_ids[: self._thought_start(token_ids) + kept]
+        return (*head, *self.end)
+
+    def _thought_start(self, token_ids: Sequence[int]) -> int:
+        n = len(self.start)
+        return n if n and tuple(token_ids[:n]) == self.start else 0
+
+    def _thought_end(self, token_ids: Sequence[int]) -> int:
+        begin = self._thought_start(token_ids)
+        if self.start and not begin:
+            return 0  # The model did not think.
+        last = self.end[-1]
+        return next(
+            (i for i in range(begin, len(token_ids)) if token_ids[i] == last), len(token_ids)
+        )
 
 
 @runtime_checkable
@@ -148,6 +225,19 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Release the model or the connections; the backend is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class TellsThoughtMarkers(Protocol):
+    """A backend with PREFIX_CONTINUATION whose thoughts can be cut by token ids."""
+
+    async def thought_markers(self) -> ThoughtMarkers:
+        """Return the markers of this model's thoughts.
+
+        Raises:
+            BackendError: They cannot be found out, or the server forces another text.
+        """
         ...
 
 

@@ -89,6 +89,8 @@ class Completion:
         seconds: Wall time from sending the request to the last token.
         token_ids: Generated ids, where the backend gives them.
         evidence: Log-probabilities of the answer, where they were asked for.
+        wire: What was sent besides the conversation, as canonical JSON, where the backend sends
+            anything: model, sampling and thinking fields. Without secrets.
     """
 
     text: str
@@ -99,3 +101,4 @@ class Completion:
     thinking_closed: bool = True
     token_ids: tuple[int, ...] | None = None
     evidence: Evidence | None = None
+    wire: str | None = None

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ._backend import MAX_TEMPERATURE, Backend, Capability
+from ._backend import MAX_TEMPERATURE, Backend, Capability, GenerationRequest
 from ._errors import InvalidInputError
 from ._messages import Completion, Message
 from ._spec import PolicySpec
 from ._vocabulary import Mode
 
-__all__ = ["DecodingOptions", "Policy"]
+__all__ = ["DecodingOptions", "OneRequestPolicy", "Policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class Policy(Protocol):
         """Capabilities the backend must have."""
         ...
 
+    def max_tokens(self, options: DecodingOptions) -> int:
+        """Return the most tokens that one run may generate, over all its requests."""
+        ...
+
     async def run(
         self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
     ) -> Completion:
@@ -74,4 +78,13 @@ class Policy(Protocol):
         Raises:
             BackendError: The model could not be asked.
         """
+        ...
+
+
+@runtime_checkable
+class OneRequestPolicy(Policy, Protocol):
+    """A policy that is a single request, so that its budgets can be told from one trace."""
+
+    def request(self, messages: Sequence[Message], options: DecodingOptions) -> GenerationRequest:
+        """Return the request that `run` sends."""
         ...

@@ -26,6 +26,13 @@ class ChoiceGrader:
 
     name = "choice"
     version = 1
+    is_slow = False
+    runs_code = False
+
+    def check_gold(self, gold: str) -> str | None:
+        """Return a problem unless gold is one letter."""
+        is_letter = len(gold) == 1 and gold.isascii() and gold.isalpha()
+        return None if is_letter else "it is no option's letter"
 
     def grade(self, answer: str, gold: str) -> Grade:
         """Judge one answer."""

@@ -13,6 +13,12 @@ class ExactGrader:
 
     name = "exact"
     version = 1
+    is_slow = False
+    runs_code = False
+
+    def check_gold(self, gold: str) -> str | None:
+        """Return a problem if gold is empty."""
+        return None if gold.strip() else "it is empty"
 
     def grade(self, answer: str, gold: str) -> Grade:
         """Judge one answer."""
@@ -29,6 +35,12 @@ class PocketGrader:
 
     name = "pocket"
     version = 1
+    is_slow = False
+    runs_code = False
+
+    def check_gold(self, gold: str) -> str | None:
+        """Return a problem if gold is empty."""
+        return None if gold.strip() else "it is empty"
 
     def grade(self, answer: str, gold: str) -> Grade:
         """Judge one answer."""

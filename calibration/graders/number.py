@@ -59,6 +59,12 @@ class NumberGrader:
 
     name = "number"
     version = 1
+    is_slow = False
+    runs_code = False
+
+    def check_gold(self, gold: str) -> str | None:
+        """Return a problem unless gold is a number."""
+        return "it is no number" if parse_number(gold) is None else None
 
     def grade(self, answer: str, gold: str) -> Grade:
         """Judge one answer."""

@@ -37,6 +37,8 @@ class Task:
         questions: The questions in the order they are asked.
         grader: Name of the grader.
         version: Raised whenever the same name would give other questions.
+        source: Where the questions come from; "" for a user's own.
+        licence: Their licence, "" if unknown.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Task:
     questions: tuple[Question, ...]
     grader: str
     version: int = 1
+    source: str = ""
+    licence: str = ""
 
 
 def question_id(task: str, prompt: str, gold: str) -> str:

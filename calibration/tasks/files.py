@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from policies import DataFileError, MissingPrerequisiteError, check_task_type
 
-from ..graders import get_grader, parse_number
+from ..graders import Grader, get_grader, parse_number
 from ._task import Question, Task, question_id, take_in_fixed_order
 
 __all__ = ["FILE_SUFFIXES", "ColumnMapping", "load_file_task"]
@@ -84,12 +84,12 @@ def load_file_task(
             lines[question.id] = line
     if len(questions) < len(rows):
         _LOGGER.info("%s: %d questions are there twice", path, len(rows) - len(questions))
-    grader = get_grader(columns.grader or _guess_grader(found, questions)).name
+    grader = get_grader(columns.grader or _guess_grader(found, questions))
     for question in questions.values():
         _check_gold(path, lines[question.id], question.gold, grader)
-    task_type = check_task_type(columns.task_type or _guess_task_type(grader))
+    task_type = check_task_type(columns.task_type or _guess_task_type(grader.name))
     ordered = take_in_fixed_order(questions.values(), limit, seed)
-    return Task(path.stem, task_type, ordered, grader)
+    return Task(path.stem, task_type, ordered, grader.name)
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -320,15 +320,13 @@ def _letter_of(path: Path, line: int, gold: str, options: list[str]) -> str:
     )
 
 
-def _check_gold(path: Path, line: int, gold: str, grader: str) -> None:
+def _check_gold(path: Path, line: int, gold: str, grader: Grader) -> None:
     """Refuse a gold answer that no answer could ever equal."""
-    is_usable = {
-        "number": parse_number(gold) is not None,
-        "choice": len(gold) == 1 and gold.upper() in _LETTERS,
-    }
-    if not is_usable.get(grader, True):
+    problem = grader.check_gold(gold)
+    if problem is not None:
         raise DataFileError(
-            f"the gold answer {gold!r} is nothing that the grader {grader!r} can compare",
+            f"the gold answer {gold!r} is nothing that the grader {grader.name!r} can compare:"
+            f" {problem}",
             path=path,
             line=line,
             hint="choose another grader: --grader exact",

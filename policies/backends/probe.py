@@ -80,10 +80,11 @@ async def probe(
     looks = _Looks(backend, prompt, max_tokens)
     await looks.thinking_off()
     checked.append("thinking off gives no thought")
-    if wanted & {Capability.THINKING_SWITCH, Capability.HARD_BUDGET}:
+    budgets = {Capability.THINKING_BUDGET, Capability.HARD_BUDGET}
+    if wanted & {Capability.THINKING_SWITCH, *budgets}:
         free = await looks.thinking_on()
         checked.append("thinking on gives a thought")
-        if Capability.HARD_BUDGET in wanted:
+        if wanted & budgets and Capability.HARD_BUDGET in backend.capabilities:
             (checked if await looks.budget(free) else unsure).append(
                 "a thinking budget is honoured"
             )

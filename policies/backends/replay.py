@@ -165,6 +165,7 @@ class ReplayBackend:
 def _capabilities(answers: Mapping[_Key, Completion]) -> frozenset[Capability]:
     found = {
         Capability.THINKING_SWITCH: any(key.thinking for key in answers),
+        Capability.THINKING_BUDGET: any(key.budget is not None for key in answers),
         Capability.HARD_BUDGET: any(key.budget is not None for key in answers),
         Capability.SAMPLES: any(key.sample for key in answers),
         Capability.LOGPROBS: any(answer.evidence is not None for answer in answers.values()),

@@ -66,6 +66,8 @@ class Dialect:
         claims = set(self.abilities)
         if self.has_switch:
             claims.add(Capability.THINKING_SWITCH)
+        if self.budget_path:
+            claims.add(Capability.THINKING_BUDGET)
         if self.is_budget_hard:
             claims.add(Capability.HARD_BUDGET)
         return frozenset(claims)

@@ -222,7 +222,7 @@ async def _refusal(probe: BackendProbe) -> None:
 
 _NEEDING: Mapping[Capability, Mapping[str, Any]] = {
     Capability.THINKING_SWITCH: {"thinking": True},
-    Capability.HARD_BUDGET: {"thinking": True, "thinking_budget": 4},
+    Capability.THINKING_BUDGET: {"thinking": True, "thinking_budget": 4},
     Capability.PREFIX_CONTINUATION: {"continuation": (0,)},
     Capability.LOGPROBS: {"logprobs": True},
     Capability.SAMPLES: {"temperature": 1.0},

@@ -32,17 +32,23 @@ class Direct:
         refuse_parameters(spec, takes_budget=False)
         return cls()
 
+    def max_tokens(self, options: DecodingOptions) -> int:
+        """Return `options.max_answer_tokens`."""
+        return options.max_answer_tokens
+
+    def request(self, messages: Sequence[Message], options: DecodingOptions) -> GenerationRequest:
+        """Return the request that `run` sends."""
+        return GenerationRequest(
+            messages=tuple(messages),
+            max_tokens=self.max_tokens(options),
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=options.seed,
+            logprobs=options.logprobs,
+        )
+
     async def run(
         self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
     ) -> Completion:
         """Return the direct answer, at most `options.max_answer_tokens` long."""
-        return await backend.generate(
-            GenerationRequest(
-                messages=tuple(messages),
-                max_tokens=options.max_answer_tokens,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                seed=options.seed,
-                logprobs=options.logprobs,
-            )
-        )
+        return await backend.generate(self.request(messages, options))

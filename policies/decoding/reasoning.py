@@ -16,9 +16,10 @@ _END_TEXT_TOKENS = 64
 
 
 class Reasoning:
-    """Let the model think first, with a hard cap on thinking tokens or none.
+    """Let the model think first, with a cap on thinking tokens or none.
 
-    At the cap the backend forces the end of the thought and the model answers from what it has.
+    A hard budget forces the end of the thought and the model answers from what it has; on
+    backends without hard budgets the cap is a hint.
     `reasoning@0` is not `direct`: its prompt opens in thinking mode.
     """
 
@@ -30,7 +31,7 @@ class Reasoning:
         self._budget = None if budget == MAX else budget
         needed = {Capability.THINKING_SWITCH}
         if self._budget is not None:
-            needed.add(Capability.HARD_BUDGET)
+            needed.add(Capability.THINKING_BUDGET)
         self.needs: frozenset[Capability] = frozenset(needed)
 
     @classmethod
@@ -43,22 +44,28 @@ class Reasoning:
         refuse_parameters(spec, takes_budget=True)
         return cls(MAX if spec.budget is None else spec.budget)
 
+    def max_tokens(self, options: DecodingOptions) -> int:
+        """Return budget (`max_thinking_tokens` without one), end text and answer together."""
+        thinking_cap = (
+            options.max_thinking_tokens if self._budget is None else self._budget + _END_TEXT_TOKENS
+        )
+        return thinking_cap + options.max_answer_tokens
+
+    def request(self, messages: Sequence[Message], options: DecodingOptions) -> GenerationRequest:
+        """Return the request that `run` sends."""
+        return GenerationRequest(
+            messages=tuple(messages),
+            max_tokens=self.max_tokens(options),
+            thinking=True,
+            thinking_budget=self._budget,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=options.seed,
+            logprobs=options.logprobs,
+        )
+
     async def run(
         self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
     ) -> Completion:
         """Return the reasoned answer; a thought cut at `max_thinking_tokens` has no answer."""
-        thinking_cap = (
-            options.max_thinking_tokens if self._budget is None else self._budget + _END_TEXT_TOKENS
-        )
-        return await backend.generate(
-            GenerationRequest(
-                messages=tuple(messages),
-                max_tokens=thinking_cap + options.max_answer_tokens,
-                thinking=True,
-                thinking_budget=self._budget,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                seed=options.seed,
-                logprobs=options.logprobs,
-            )
-        )
+        return await backend.generate(self.request(messages, options))

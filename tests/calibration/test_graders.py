@@ -235,11 +235,11 @@ def test_pocket_takes_the_models_own_words_only(answer: str, is_correct: bool) -
     assert get_grader("pocket").grade(answer, "6").is_correct is is_correct
 
 
-@pytest.mark.parametrize("reason", [r for r in FinishReason if r is not FinishReason.STOP])
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.REPETITION])
 def test_an_unfinished_answer_is_cut_even_if_it_holds_the_gold_answer(
     reason: FinishReason,
 ) -> None:
-    graded = judge(completion("#### 18", reason=reason), "18", get_grader("number"))
+    graded = judge(completion("#### 18", reason=reason), "18", get_grader("number"))[:2]
     assert graded == (Outcome.CUT, None)
 
 
@@ -247,21 +247,21 @@ def test_the_gold_answer_inside_an_unclosed_thought_is_cut() -> None:
     answer = Completion(
         "", FinishReason.STOP, Usage(1, 9), 0.0, thinking="it is #### 18", thinking_closed=False
     )
-    assert judge(answer, "18", get_grader("number")) == (Outcome.CUT, None)
+    assert judge(answer, "18", get_grader("number"))[:2] == (Outcome.CUT, None)
 
 
 def test_the_thought_is_never_graded() -> None:
     answer = Completion(
         "#### 17", FinishReason.STOP, Usage(1, 9), 0.0, thinking="it is \\boxed{18}"
     )
-    assert judge(answer, "18", get_grader("number")) == (Outcome.WRONG, "17")
+    assert judge(answer, "18", get_grader("number"))[:2] == (Outcome.WRONG, "17")
 
 
 def test_a_finished_answer_is_correct_or_wrong() -> None:
     grader = get_grader("number")
-    assert judge(completion("#### 18"), "18", grader) == (Outcome.CORRECT, "18")
-    assert judge(completion("#### 19"), "18", grader) == (Outcome.WRONG, "19")
-    assert judge(completion("no idea,\nsorry"), "18", grader) == (Outcome.WRONG, None)
+    assert judge(completion("#### 18"), "18", grader)[:2] == (Outcome.CORRECT, "18")
+    assert judge(completion("#### 19"), "18", grader)[:2] == (Outcome.WRONG, "19")
+    assert judge(completion("no idea,\nsorry"), "18", grader)[:2] == (Outcome.WRONG, None)
 
 
 def test_an_unknown_grader_lists_the_known_ones() -> None:
@@ -313,3 +313,10 @@ def test_a_megabyte_of_anything_is_graded_quickly(name: str, piece: str) -> None
     for answer in (body, f"Answer: x{body}y", f"#### 1{body}1", f"\\boxed{{{body}", body + "}"):
         assert not grader.grade(answer, "no such answer").is_correct
     assert time.process_time() - started < 5.0
+
+
+def test_what_a_content_filter_withheld_is_an_error() -> None:
+    withheld = completion("#### 18", reason=FinishReason.FILTER)
+    judgement = judge(withheld, "18", get_grader("number"))
+    assert judgement.outcome is Outcome.ERROR
+    assert "filter" in str(judgement.problem)

@@ -228,7 +228,7 @@ NO_BUDGET = frozenset({Capability.THINKING_SWITCH})
                 )
             },
             CapabilityError,
-            "hard-budget",
+            "thinking-budget",
         ),
     ],
 )
@@ -259,14 +259,14 @@ def test_answers_are_graded_and_counted(tmp_path: Path) -> None:
     assert all(record.completion_tokens > 0 for record in records)
 
 
-def test_a_truncated_answer_is_cut_and_a_filtered_one_is_not_wrong(tmp_path: Path) -> None:
+def test_a_filtered_answer_is_an_error_and_never_wrong(tmp_path: Path) -> None:
     def truncate(request: GenerationRequest) -> FakeAnswer:
         answer = add_one(request)
         return replace(answer, finish_reason=FinishReason.FILTER)
 
     plan = make_plan(FakeBackend(truncate), policies=("direct", "reasoning@max"))
     run(plan, tmp_path)
-    assert {record.outcome for record in outcomes(tmp_path)} == {Outcome.CUT}
+    assert {record.outcome for record in outcomes(tmp_path)} == {Outcome.ERROR}
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 64])
