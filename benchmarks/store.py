@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks._report import Report
 from calibration import Outcome, RunStore
 from calibration._store import ArmRow, StoredSample  # noqa: PLC2701 - a million need no model
+from calibration.graders import Judgement
 from policies import Completion, FinishReason, Usage
 
 QUESTIONS = 100_000
@@ -84,7 +85,8 @@ def _write(path: Path) -> None:
                 outcome = outcomes[(7 * n + arm) % 3]
                 store.add(
                     StoredSample(
-                        *(key, arm, f"{n:016x}", 0, "64", completion, 1e9 + n, outcome, "6"),
+                        *(key, arm, f"{n:016x}", 0, "64", completion, 1e9 + n),
+                        Judgement(outcome, "6"),
                         grader=("number", 1),
                     )
                 )

@@ -76,6 +76,7 @@ class Plan:
         options: How every arm decodes.
         repeats: Independent answers per question; more than one needs a temperature above 0.
         seed: Base of the per-sample seeds.
+        allows_code: Whether graders may execute what a model wrote.
     """
 
     tasks: tuple[Task, ...]
@@ -83,6 +84,7 @@ class Plan:
     options: DecodingOptions
     repeats: int = 1
     seed: int = 0
+    allows_code: bool = False
 
     def __post_init__(self) -> None:
         """Refuse empty and contradictory plans before anything is sent."""
@@ -106,7 +108,12 @@ class Plan:
                 hint="give each policy once and each model a name of its own",
             )
         for task in self.tasks:
-            get_grader(task.grader)
+            if get_grader(task.grader).runs_code and not self.allows_code:
+                raise InvalidInputError(
+                    f"task {task.name!r} is graded by running the code that the model writes",
+                    hint="allow it with --allow-code-execution",
+                    code="code-execution-off",
+                )
             if len({question.id for question in task.questions}) < len(task.questions):
                 raise InvalidInputError(
                     f"task {task.name!r} holds a question twice", hint="question ids are unique"
@@ -137,15 +144,23 @@ class Plan:
 
         A run that is stopped early has then asked every arm nearly the same questions.
         """
-        keys = [(arm, _arm_digest(arm, self.options)) for arm in self.arms]
+        for block in self.blocks():
+            yield from block
+
+    def blocks(self, n_questions: int = _BLOCK_QUESTIONS) -> Iterator[list[Sample]]:
+        """Yield all samples in blocks of at most `n_questions` of one task, arm by arm."""
+        digests = [(arm, _arm_digest(arm, self.options)) for arm in self.arms]
         for repeat in range(self.repeats):
             for task in self.tasks:
-                for start in range(0, len(task.questions), _BLOCK_QUESTIONS):
-                    block = task.questions[start : start + _BLOCK_QUESTIONS]
-                    for arm, digest in keys:
-                        for question in block:
-                            key = _sample_key(digest, question, repeat, self.seed)
-                            yield Sample(key, arm, task, question, repeat)
+                for start in range(0, len(task.questions), n_questions):
+                    yield [
+                        Sample(
+                            _sample_key(digest, question, repeat, self.seed),
+                            *(arm, task, question, repeat),
+                        )
+                        for arm, digest in digests
+                        for question in task.questions[start : start + n_questions]
+                    ]
 
 
 def _arm_digest(arm: Arm, options: DecodingOptions) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -10,22 +10,36 @@ from typing import cast
 from policies import (
     BackendError,
     BackendRequestError,
+    BackendResponseError,
+    Capability,
     Completion,
     InvalidInputError,
+    OneRequestPolicy,
+    TellsThoughtMarkers,
+    ThoughtMarkers,
     Usage,
     user_message,
 )
 
+from ._ceilings import Ceilings, Meter, Reservation
 from ._outcomes import Outcome
 from ._plan import Arm, Plan, Sample
-from ._store import ArmRow, RunStore, StoredSample
+from ._replay import as_in_production, derive
+from ._rows import ArmRow, Source, StoredSample
+from ._store import RunStore
+from ._work import Follower, Work, sort_work
 from .cost import request_flops
-from .graders import get_grader, judge
+from .graders import Judgement, get_grader, judge
 
 __all__ = ["Progress", "RunSummary", "run_plan", "store_path"]
 
 _MAX_CONSECUTIVE_ERRORS = 20
 _REFUSING_STATUS = (401, 403, 404)
+_SLOW_GRADINGS = 8
+# A token is at least a byte in every tokenizer in use; the template adds a few.
+_TEMPLATE_TOKENS = 256
+# Start and end marker: servers differ in whether they count them.
+_MARKER_TOKENS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,8 @@ class Progress:
         n_error: Infrastructure errors in this run.
         completion_tokens: Tokens generated in this run.
         arm: Arm of the latest sample.
+        task: Its task.
+        outcome: What became of it.
     """
 
     n_done: int
@@ -45,6 +61,8 @@ class Progress:
     n_error: int
     completion_tokens: int
     arm: str
+    task: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +72,13 @@ class RunSummary:
     Attributes:
         n_total: Samples planned.
         n_resumed: Samples found finished in the store.
-        n_asked: Samples asked now.
+        n_asked: Samples finished now, errors included.
         n_error: Of those, infrastructure errors; asked again by the next run.
         prompt_tokens: Prompt tokens spent now.
         completion_tokens: Tokens generated now.
         first_error: What the first infrastructure error said, `None` without errors.
+        n_replayed: Of `n_asked`, budgets that were told from a longer trace.
+        stopped_by: Which ceiling ended the run early, `None` if none did.
     """
 
     n_total: int
@@ -68,6 +88,8 @@ class RunSummary:
     prompt_tokens: int
     completion_tokens: int
     first_error: str | None = None
+    n_replayed: int = 0
+    stopped_by: str | None = None
 
 
 def store_path(run: Path) -> Path:
@@ -80,6 +102,8 @@ async def run_plan(
     store: RunStore,
     *,
     concurrency: int | None = None,
+    replay: bool = True,
+    ceilings: Ceilings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Ask every sample of a plan that the store does not hold yet.
@@ -89,6 +113,9 @@ async def run_plan(
         store: Receives every finished sample; samples it already holds are not asked.
         concurrency: Most requests under way at once, positive; `None` takes the backends' own
             number.
+        replay: Whether smaller budgets are told from the trace of the largest one, on backends
+            that enforce budgets and continue from token ids.
+        ceilings: The most the run may spend; it ends before a request that could break one.
         on_progress: Called after every sample.
 
     Raises:
@@ -99,20 +126,290 @@ async def run_plan(
     """
     if concurrency is not None and concurrency < 1:
         raise InvalidInputError(f"concurrency is {concurrency}, expected >= 1")
-    run = _Run(plan, store, on_progress)
-    limit = concurrency or max(arm.backend.max_concurrency for arm in plan.arms)
-    failure: Exception | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(limit, run.n_open)):
-                group.create_task(run.work())
-    except* Exception as errors:  # noqa: BLE001 - raised again, out of its group
-        failure = _first(errors)
-    if failure is not None:
-        raise failure
-    if run.fatal is not None:
-        raise run.fatal
+    run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress)
+    await run.ask(run.todo, replay=replay)
     return run.summary()
+
+
+class PlanRun:
+    """One run of a plan; all of its state lives on one event loop."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: RunStore,
+        concurrency: int | None,
+        ceilings: Ceilings,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Write down arms and questions, and find out what is left to ask."""
+        self._plan = plan
+        self._store = store
+        self._on_progress = on_progress
+        self._limit = concurrency or max(arm.backend.max_concurrency for arm in plan.arms)
+        self._arms = {arm.name: store.add_arm(_arm_row(arm, plan)) for arm in plan.arms}
+        for task in plan.tasks:
+            store.add_questions(
+                [
+                    (q.id, task.name, task.task_type, q.group, q.level, q.prompt, q.gold)
+                    for q in task.questions
+                ]
+            )
+        self.finished = store.finished_keys()
+        self.n_total = plan.size().n_requests
+        self.todo = [sample for sample in plan.samples() if sample.key not in self.finished]
+        self._n_resumed = self.n_total - len(self.todo)
+        self._n_asked = self._n_error = self._n_failed_in_a_row = self._n_replayed = 0
+        self._prompt_tokens = self._completion_tokens = 0
+        self._known_flops: dict[tuple[str, int, int, int], float] = {}
+        self._markers: dict[int, ThoughtMarkers] = {}
+        self._first_error: str | None = None
+        self._fatal: BackendError | None = None
+        self._stopped_by: str | None = None
+        ledger = store.ledger()
+        spent = ledger["measurement_tokens"] + ledger["measurement_prompt_tokens"]
+        self._meter = Meter(ceilings, spent_tokens=spent)
+        self._slow_gradings = asyncio.Semaphore(_SLOW_GRADINGS)
+
+    async def ask(self, samples: Iterable[Sample], *, replay: bool) -> None:
+        """Ask samples until all are finished or a ceiling is reached.
+
+        Raises:
+            BackendError: The backend cannot be used.
+            StoreError: A sample could not be written.
+        """
+        todo = list(samples)
+        work = Work(iter(todo))
+        if replay:
+            work, leads = sort_work(todo, self._plan, self._store)
+            for arm in leads:
+                await self._learn_markers(arm)
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._limit, len(todo))):
+                    group.create_task(self._worker(work, group))
+        except* Exception as errors:  # noqa: BLE001 - raised again, out of its group
+            failure = _first(errors)
+        if failure is not None:
+            raise failure
+        if self._fatal is not None:
+            raise self._fatal
+
+    def summary(self) -> RunSummary:
+        """Return what was done so far."""
+        return RunSummary(
+            n_total=self.n_total,
+            n_resumed=self._n_resumed,
+            n_asked=self._n_asked,
+            n_error=self._n_error,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            first_error=self._first_error,
+            n_replayed=self._n_replayed,
+            stopped_by=self._stopped_by,
+        )
+
+    async def _learn_markers(self, arm: Arm) -> None:
+        backend = arm.backend
+        if id(backend) not in self._markers and isinstance(backend, TellsThoughtMarkers):
+            self._markers[id(backend)] = await backend.thought_markers()
+
+    async def _worker(self, work: Work, group: asyncio.TaskGroup) -> None:
+        while self._fatal is None and self._stopped_by is None:
+            item = await work.next()
+            if item is None:
+                return
+            sample = item if isinstance(item, Sample) else item.sample
+            worst = _worst_case(sample, self._plan)
+            if not await self._admit(worst, work):
+                break
+            work.n_running += 1
+            spent = Reservation(0)
+            try:
+                if isinstance(item, Sample):
+                    spent = await self._ask_native(item, work, group)
+                else:
+                    spent = await self._ask_follower(item, group)
+            finally:
+                self._meter.settle(worst, spent)
+                work.end_one()
+
+    async def _admit(self, worst: Reservation, work: Work) -> bool:
+        """Reserve what a request may cost; wait for others where that may free enough."""
+        while True:
+            if self._meter.is_over_time():
+                self._stopped_by = "the ceiling of seconds"
+                return False
+            reason = self._meter.blocking(worst)
+            if reason is None:
+                self._meter.reserve(worst)
+                return True
+            if not work.n_running:
+                self._stopped_by = reason
+                return False
+            await work.changed.wait()
+
+    async def _ask_native(
+        self, sample: Sample, work: Work, group: asyncio.TaskGroup
+    ) -> Reservation:
+        followers = work.waiting.pop(sample.key, [])
+        try:
+            completion = await sample.arm.policy.run(
+                user_message(sample.question.prompt),
+                sample.arm.backend,
+                self._plan.sample_options(sample),
+            )
+            _check_budget(sample, completion)
+        except BackendError as error:
+            self._fail(sample, error)
+            for follower in followers:
+                self._fail(follower.sample, error)
+            return Reservation(0)
+        self._n_failed_in_a_row = 0
+        work.release(followers, completion)
+        await self._finish(sample, completion, group, is_trace=bool(followers))
+        return Reservation(completion.usage.prompt_tokens + completion.usage.completion_tokens)
+
+    async def _ask_follower(self, follower: Follower, group: asyncio.TaskGroup) -> Reservation:
+        sample, trace = follower.sample, follower.trace
+        policy = cast("OneRequestPolicy", sample.arm.policy)
+        request = policy.request(
+            user_message(sample.question.prompt), self._plan.sample_options(sample)
+        )
+        markers = self._markers[id(sample.arm.backend)]
+        told = None if trace is None else derive(trace, request, markers)
+        if trace is None or told is None:
+            return await self._ask_native(sample, Work(iter(())), group)
+        self._n_replayed += 1
+        if isinstance(told, Completion):
+            await self._finish(sample, told, group, source=Source.SHARED, spent=(0, 0))
+            return Reservation(0)
+        try:
+            answer = await sample.arm.backend.generate(told)
+        except BackendError as error:
+            self._n_replayed -= 1
+            self._fail(sample, error)
+            return Reservation(0)
+        self._n_failed_in_a_row = 0
+        spent = (answer.usage.prompt_tokens, answer.usage.completion_tokens)
+        completion = as_in_production(answer, told.continuation, trace, markers)
+        await self._finish(sample, completion, group, source=Source.CONTINUED, spent=spent)
+        return Reservation(sum(spent))
+
+    async def _finish(
+        self,
+        sample: Sample,
+        completion: Completion,
+        group: asyncio.TaskGroup,
+        *,
+        is_trace: bool = False,
+        source: Source = Source.NATIVE,
+        spent: tuple[int, int] | None = None,
+    ) -> None:
+        """Grade an answer and keep it; slow graders do not hold up the next request."""
+        grader = get_grader(sample.task.grader)
+
+        def keep(judgement: Judgement) -> None:
+            self._keep(sample, completion, judgement, is_trace=is_trace, source=source, spent=spent)
+
+        async def grade_apart() -> None:
+            async with self._slow_gradings:
+                keep(await asyncio.to_thread(judge, completion, sample.question.gold, grader))
+
+        if grader.is_slow:
+            group.create_task(grade_apart())
+        else:
+            keep(judge(completion, sample.question.gold, grader))
+
+    def _keep(
+        self,
+        sample: Sample,
+        completion: Completion,
+        judgement: Judgement,
+        *,
+        is_trace: bool,
+        source: Source,
+        spent: tuple[int, int] | None,
+    ) -> None:
+        usage = completion.usage
+        n_prompt, n_generated = spent or (usage.prompt_tokens, usage.completion_tokens)
+        self._prompt_tokens += n_prompt
+        self._completion_tokens += n_generated
+        self._add(
+            sample,
+            judgement,
+            completion=completion,
+            flops=self._flops_of(sample.arm, usage),
+            source=source,
+            spent_tokens=spent,
+            trace=is_trace,
+        )
+
+    def _flops_of(self, arm: Arm, usage: Usage) -> float | None:
+        """Return a request's FLOPs; few pairs of lengths occur, each of them often."""
+        if arm.facts.architecture is None:
+            return None
+        key = (arm.name, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        if key not in self._known_flops:
+            self._known_flops[key] = float(request_flops(arm.facts.architecture, *key[1:]))
+        return self._known_flops[key]
+
+    def _fail(self, sample: Sample, error: BackendError) -> None:
+        self._n_error += 1
+        self._n_failed_in_a_row += 1
+        self._first_error = self._first_error or str(error)
+        self._add(sample, Judgement(Outcome.ERROR), error=(error.code, str(error)))
+        is_refused = (
+            isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS
+        )
+        if is_refused or self._n_failed_in_a_row >= _MAX_CONSECUTIVE_ERRORS:
+            self._fatal = self._fatal or error
+
+    def _add(
+        self,
+        sample: Sample,
+        judgement: Judgement,
+        *,
+        completion: Completion | None = None,
+        flops: float | None = None,
+        error: tuple[str, str] | None = None,
+        source: Source = Source.NATIVE,
+        spent_tokens: tuple[int, int] | None = None,
+        trace: bool = False,
+    ) -> None:
+        budget = sample.arm.policy.spec.budget
+        grader = get_grader(sample.task.grader)
+        self._n_asked += 1
+        self._store.add(
+            StoredSample(
+                key=sample.key,
+                arm=self._arms[sample.arm.name],
+                question=sample.question.id,
+                repeat=sample.repeat,
+                requested_budget=None if budget is None else str(budget),
+                completion=completion,
+                flops=flops,
+                judgement=judgement,
+                grader=(grader.name, grader.version),
+                error=error,
+                source=source,
+                spent_tokens=spent_tokens,
+                trace=trace,
+            )
+        )
+        if self._on_progress is not None:
+            self._on_progress(
+                Progress(
+                    n_done=self._n_resumed + self._n_asked,
+                    n_total=self.n_total,
+                    n_error=self._n_error,
+                    completion_tokens=self._completion_tokens,
+                    arm=sample.arm.name,
+                    task=sample.task.name,
+                    outcome=judgement.outcome,
+                )
+            )
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
@@ -123,131 +420,32 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
     return first
 
 
-class _Run:
-    """State of one run; all of it lives on one event loop."""
+def _worst_case(sample: Sample, plan: Plan) -> Reservation:
+    """Return the most that a sample can cost; prompts are bounded by their bytes."""
+    n_prompt = len(sample.question.prompt.encode()) + _TEMPLATE_TOKENS
+    return Reservation(n_prompt + sample.arm.policy.max_tokens(plan.options))
 
-    def __init__(
-        self, plan: Plan, store: RunStore, on_progress: Callable[[Progress], None] | None
-    ) -> None:
-        self._plan = plan
-        self._store = store
-        self._on_progress = on_progress
-        self._arms = {id(arm): store.add_arm(_arm_row(arm, plan)) for arm in plan.arms}
-        for task in plan.tasks:
-            store.add_questions(
-                [
-                    (q.id, task.name, task.task_type, q.group, q.level, q.prompt, q.gold)
-                    for q in task.questions
-                ]
-            )
-        finished = store.finished_keys()
-        self._n_total = plan.size().n_requests
-        todo = [sample for sample in plan.samples() if sample.key not in finished]
-        self.n_open = len(todo)
-        self._todo: Iterator[Sample] = iter(todo)
-        self._n_resumed = self._n_total - self.n_open
-        self._n_asked = self._n_error = self._n_failed_in_a_row = 0
-        self._prompt_tokens = self._completion_tokens = 0
-        self._known_flops: dict[tuple[int, ...], float] = {}
-        self._first_error: str | None = None
-        self.fatal: BackendError | None = None
 
-    async def work(self) -> None:
-        for sample in self._todo:
-            if self.fatal is not None:
-                return
-            try:
-                completion = await sample.arm.policy.run(
-                    user_message(sample.question.prompt),
-                    sample.arm.backend,
-                    self._plan.sample_options(sample),
-                )
-            except BackendError as error:
-                self._fail(sample, error)
-            else:
-                self._n_failed_in_a_row = 0
-                self._keep(sample, completion)
-            if self._on_progress is not None:
-                self._on_progress(self._progress(sample))
+def _check_budget(sample: Sample, completion: Completion) -> None:
+    """Refuse an answer whose thought went past a budget that the decoder should enforce.
 
-    def summary(self) -> RunSummary:
-        return RunSummary(
-            n_total=self._n_total,
-            n_resumed=self._n_resumed,
-            n_asked=self._n_asked,
-            n_error=self._n_error,
-            prompt_tokens=self._prompt_tokens,
-            completion_tokens=self._completion_tokens,
-            first_error=self._first_error,
+    Raises:
+        BackendResponseError: It did; nothing measured with it would mean what it says.
+    """
+    budget, backend = sample.arm.policy.spec.budget, sample.arm.backend
+    observed = completion.usage.thinking_tokens
+    if not isinstance(budget, int) or observed is None:
+        return
+    if Capability.HARD_BUDGET in backend.capabilities and observed > budget + _MARKER_TOKENS:
+        error = BackendResponseError(
+            f"a thinking budget of {budget} gave {observed} thinking tokens",
+            backend=backend.name,
+            model=backend.model,
+            retryable=False,
+            hint="the server ignores budgets; check how it was started",
         )
-
-    def _keep(self, sample: Sample, completion: Completion) -> None:
-        grader = get_grader(sample.task.grader)
-        outcome, extracted, *_ = judge(completion, sample.question.gold, grader)
-        usage = completion.usage
-        flops = self._flops_of(sample.arm, usage)
-        self._n_asked += 1
-        self._prompt_tokens += usage.prompt_tokens
-        self._completion_tokens += usage.completion_tokens
-        self._add(sample, completion, flops, outcome, extracted, None)
-
-    def _flops_of(self, arm: Arm, usage: Usage) -> float | None:
-        """Return a request's FLOPs; few pairs of lengths occur, each of them often."""
-        if arm.facts.architecture is None:
-            return None
-        lengths = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-        key = (id(arm), *lengths)
-        if key not in self._known_flops:
-            self._known_flops[key] = float(request_flops(arm.facts.architecture, *lengths))
-        return self._known_flops[key]
-
-    def _fail(self, sample: Sample, error: BackendError) -> None:
-        self._n_asked += 1
-        self._n_error += 1
-        self._n_failed_in_a_row += 1
-        self._first_error = self._first_error or str(error)
-        self._add(sample, None, None, Outcome.ERROR, None, (error.code, str(error)))
-        is_refused = (
-            isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS
-        )
-        if is_refused or self._n_failed_in_a_row >= _MAX_CONSECUTIVE_ERRORS:
-            self.fatal = self.fatal or error
-
-    def _add(
-        self,
-        sample: Sample,
-        completion: Completion | None,
-        flops: float | None,
-        outcome: Outcome,
-        extracted: str | None,
-        error: tuple[str, str] | None,
-    ) -> None:
-        budget = sample.arm.policy.spec.budget
-        grader = get_grader(sample.task.grader)
-        self._store.add(
-            StoredSample(
-                key=sample.key,
-                arm=self._arms[id(sample.arm)],
-                question=sample.question.id,
-                repeat=sample.repeat,
-                requested_budget=None if budget is None else str(budget),
-                completion=completion,
-                flops=flops,
-                outcome=outcome,
-                extracted=extracted,
-                grader=(grader.name, grader.version),
-                error=error,
-            )
-        )
-
-    def _progress(self, sample: Sample) -> Progress:
-        return Progress(
-            n_done=self._n_resumed + self._n_asked,
-            n_total=self._n_total,
-            n_error=self._n_error,
-            completion_tokens=self._completion_tokens,
-            arm=sample.arm.name,
-        )
+        error.code = "budget-ignored"
+        raise error
 
 
 def _arm_row(arm: Arm, plan: Plan) -> ArmRow:

@@ -9,102 +9,67 @@ Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
-import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
-from policies import ArtifactTooNewError, Completion, FinishReason, StoreError, Usage
+from policies import Completion, FinishReason, StoreError, Usage
 
-from ._outcomes import Outcome, OutcomeRecord
+from ._aggregate import JOIN, CellKey, cell_sums, cell_times, ledger_sums
+from ._outcomes import ImportedOutcome, Outcome, OutcomeRecord
+from ._rows import (
+    ArmRow,
+    StoredSample,
+    checksum,
+    generation_row,
+    imported_rows,
+    pack_ids,
+    score_row,
+    unpack_ids,
+)
+from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, connect
 from .graders import Grader, judge
 
-__all__ = ["ArmRow", "RunStore", "StoredSample", "aggregate_rows"]
+__all__ = ["ArmRow", "Damage", "RunStore", "StoredSample", "chunks"]
 
-SCHEMA_VERSION = 1
+_T = TypeVar("_T")
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE arm (
-    id INTEGER PRIMARY KEY, model TEXT NOT NULL, size INTEGER, policy TEXT NOT NULL,
-    recipe TEXT NOT NULL, identity TEXT NOT NULL, UNIQUE (model, policy, identity)
-);
-CREATE TABLE question (
-    id TEXT PRIMARY KEY, task TEXT NOT NULL, task_type TEXT NOT NULL, grp TEXT NOT NULL,
-    level INTEGER, prompt TEXT NOT NULL, gold TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE generation (
-    key TEXT PRIMARY KEY, arm INTEGER NOT NULL REFERENCES arm, question TEXT NOT NULL,
-    repeat INTEGER NOT NULL, text TEXT, thinking TEXT, thinking_closed INTEGER,
-    finish_reason TEXT, requested_budget TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,
-    thinking_tokens INTEGER, cached_tokens INTEGER, mean_logprob REAL, min_logprob REAL,
-    flops REAL, seconds REAL, error_code TEXT, error TEXT
-) WITHOUT ROWID;
-CREATE TABLE score (
-    key TEXT PRIMARY KEY, grader TEXT NOT NULL, version INTEGER NOT NULL,
-    outcome TEXT NOT NULL, extracted TEXT
-) WITHOUT ROWID;
-"""
-_INSERT_GENERATION = f"INSERT OR REPLACE INTO generation VALUES ({', '.join('?' * 19)})"  # noqa: S608 - constants only
-_INSERT_SCORE = "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)"
+_INSERT_GENERATION = (
+    f"INSERT OR REPLACE INTO generation ({', '.join(GENERATION_COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES ({', '.join('?' * len(GENERATION_COLUMNS))})"
+)
+_INSERT_SCORE = (
+    f"INSERT OR REPLACE INTO score ({', '.join(SCORE_COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES ({', '.join('?' * len(SCORE_COLUMNS))})"
+)
+_INSERT_TRACE = "INSERT OR REPLACE INTO trace VALUES (?, ?)"
 _INSERT_QUESTION = "INSERT OR IGNORE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GROUP_SIZE = 4096
+_KNOWN_WIRES = 4096
+_RESCORE_THREADS = 4
 _OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
 
 
-@dataclass(frozen=True, slots=True)
-class ArmRow:
-    """How an arm is written down.
-
-    Attributes:
-        model: Model name.
-        size: Parameter count, `None` if unknown.
-        policy: Canonical policy string.
-        recipe: How the model was trained, "" if unknown.
-        identity: The backend's identity and the decoding options, JSON.
-    """
-
-    model: str
-    size: int | None
-    policy: str
-    recipe: str
-    identity: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSample:
-    """One finished sample on its way to the disk.
+class Damage(NamedTuple):
+    """A stored generation whose bytes are not those that were written.
 
     Attributes:
         key: The sample's key.
-        arm: Row id given by `RunStore.add_arm`.
-        question: Question id.
-        repeat: Repeat index.
-        requested_budget: Thinking budget asked for: a number, `max`, or `None`.
-        completion: The answer, `None` for an error.
-        flops: Inference FLOPs, `None` if unknown.
-        outcome: What became of it.
-        extracted: The answer the grader read.
-        grader: Name and version of the grader.
-        error: (code, message) for an error.
+        task: Its task.
+        question: Its question.
+        policy: Its policy.
     """
 
     key: str
-    arm: int
+    task: str
     question: str
-    repeat: int
-    requested_budget: str | None
-    completion: Completion | None
-    flops: float | None
-    outcome: Outcome
-    extracted: str | None
-    grader: tuple[str, int]
-    error: tuple[str, str] | None = None
+    policy: str
 
 
 class RunStore:
@@ -113,7 +78,7 @@ class RunStore:
     def __init__(self, path: Path, *, writable: bool) -> None:
         """Open the store's file; use the class methods instead."""
         self.path = path
-        self._connection = _connect(path, writable=writable)
+        self._connection = connect(path, writable=writable)
         self._queue: queue.Queue[StoredSample | None] = queue.Queue()
         self._failure: Exception | None = None
         self._writer: threading.Thread | None = None
@@ -250,6 +215,37 @@ class RunStore:
             rows = self._connection.execute("SELECT key FROM generation WHERE error_code IS NULL")
             return {key for (key,) in rows}
 
+    def finished_outcomes(self) -> dict[str, tuple[Outcome, int | None]]:
+        """Return outcome and generated tokens of every sample that was answered, by key."""
+        with self._guarded():
+            rows = self._connection.execute(
+                "SELECT g.key, s.outcome, g.completion_tokens FROM generation g "
+                "JOIN score s ON s.key = g.key WHERE g.error_code IS NULL"
+            )
+            return {key: (Outcome(outcome), tokens) for key, outcome, tokens in rows}
+
+    def trace(self, key: str) -> Completion | None:
+        """Return a finished generation with its token ids; `None` if it was kept without them."""
+        with self._guarded():
+            row = self._connection.execute(
+                "SELECT t.token_ids, g.text, g.thinking, g.thinking_closed, g.finish_reason, "
+                "g.prompt_tokens, g.completion_tokens, g.thinking_tokens, g.cached_tokens "
+                "FROM trace t JOIN generation g ON g.key = t.key WHERE t.key = ?",
+                (key,),
+            ).fetchone()
+            if row is None:
+                return None
+            ids, text, thinking, is_closed, reason, *tokens = row
+            return Completion(
+                text,
+                FinishReason(reason),
+                Usage(*tokens),
+                seconds=0.0,
+                thinking=thinking,
+                thinking_closed=bool(is_closed),
+                token_ids=unpack_ids(ids),
+            )
+
     def add(self, sample: StoredSample) -> None:
         """Queue a sample for writing; never blocks on the disk.
 
@@ -259,13 +255,60 @@ class RunStore:
         self._raise_failure()
         self._queue.put(sample)
 
+    def import_outcomes(
+        self, outcomes: Iterable[ImportedOutcome], source: Mapping[str, str]
+    ) -> int:
+        """Write outcomes that were recorded elsewhere; return how many are new.
+
+        An outcome is identified by model, policy, task, question and repeat: importing a file
+        again adds nothing.
+
+        Args:
+            outcomes: Read once, kept in memory in groups only.
+            source: Where they come from; kept beside the run's other sources.
+
+        Raises:
+            StoreError: The store cannot be written, or holds measured answers of such a model.
+        """
+        identity = json.dumps({"backend": {"backend": "imported"}})
+        arms: dict[tuple[str, str, str], int] = {}
+        n_new = 0
+        for group in chunks(outcomes, _GROUP_SIZE):
+            rows: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {}
+            for one in group:
+                name = (one.model, one.policy, one.recipe)
+                if name not in arms:
+                    row = ArmRow(one.model, one.size, one.policy, one.recipe, identity)
+                    arms[name] = self.add_arm(row)
+                parts = (*name, one.task, one.question_id, str(one.repeat))
+                key = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+                rows.setdefault(key, imported_rows(key, arms[name], one))
+            self.add_questions(
+                [
+                    (o.question_id, o.task, o.task_type, o.group, None, o.prompt, o.gold)
+                    for o in group
+                ]
+            )
+            with self._guarded(), self._connection:
+                before = self._connection.total_changes
+                insert = _INSERT_GENERATION.replace("OR REPLACE", "OR IGNORE")
+                self._connection.executemany(insert, [row for row, _ in rows.values()])
+                n_new += self._connection.total_changes - before
+                insert = _INSERT_SCORE.replace("OR REPLACE", "OR IGNORE")
+                self._connection.executemany(insert, [score for _, score in rows.values()])
+        sources: list[Any] = self.get_meta("imported") or []
+        if dict(source) not in sources:
+            self.set_meta("imported", [*sources, dict(source)])
+        return n_new
+
     def records(self) -> Iterator[OutcomeRecord]:
         """Yield every outcome, errors included, in a fixed order, by its score."""
         query = f"""
             SELECT g.question, q.grp, q.task, q.task_type, q.prompt, a.model, a.size, a.policy,
-                   s.outcome, coalesce(g.prompt_tokens, 0), coalesce(g.completion_tokens, 0),
-                   g.flops, coalesce(g.seconds, 0.0)
-            {_JOIN} ORDER BY g.question, g.arm, g.repeat
+                   s.outcome, CASE WHEN g.error_code IS NULL THEN g.prompt_tokens ELSE 0 END,
+                   CASE WHEN g.error_code IS NULL THEN g.completion_tokens ELSE 0 END,
+                   g.flops, CASE WHEN g.error_code IS NULL THEN g.seconds ELSE 0.0 END
+            {JOIN} ORDER BY g.question, g.arm, g.repeat
         """
         with self._guarded():
             for row in self._connection.execute(query):
@@ -279,55 +322,94 @@ class RunStore:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._guarded(), self._connection:
-            rows = self._connection.execute(
-                """
-                SELECT g.key, g.text, g.finish_reason, g.thinking_closed, q.gold
-                FROM generation g JOIN question q ON q.id = g.question
-                WHERE q.task = ? AND g.error_code IS NULL
-                """,
-                (task,),
+        query = """
+            SELECT g.key, g.text, g.finish_reason, g.thinking_closed, q.gold
+            FROM generation g JOIN question q ON q.id = g.question
+            WHERE q.task = ? AND g.error_code IS NULL AND g.source != 'imported'
+        """
+
+        def score(row: tuple[Any, ...]) -> tuple[object, ...]:
+            key, text, reason, is_closed, gold = row
+            completion = Completion(
+                text, FinishReason(reason), Usage(0, 0), 0.0, thinking_closed=bool(is_closed)
             )
-            scores: list[tuple[object, ...]] = []
-            for key, text, reason, is_closed, gold in rows:
-                completion = Completion(
-                    text, FinishReason(reason), Usage(0, 0), 0.0, thinking_closed=bool(is_closed)
-                )
-                outcome, extracted, *_ = judge(completion, gold, grader)
-                scores.append(
-                    (key, grader.name, grader.version, outcome.value, _storable(extracted))
-                )
-            self._connection.executemany(_INSERT_SCORE, scores)
-        return len(scores)
+            judgement = judge(completion, gold, grader)
+            sample = StoredSample(
+                *(key, 0, "", 0, None, completion, None, judgement),
+                (grader.name, grader.version),
+            )
+            return score_row(sample)
+
+        from concurrent.futures import ThreadPoolExecutor
+
+        n_graded = 0
+        with self._guarded(), ThreadPoolExecutor(_RESCORE_THREADS) as pool:
+            rows = self._connection.execute(query, (task,)).fetchall()
+            for group in chunks(rows, _GROUP_SIZE):
+                scores = list(pool.map(score, group) if grader.is_slow else map(score, group))
+                with self._connection:
+                    self._connection.executemany(_INSERT_SCORE, scores)
+                n_graded += len(scores)
+        return n_graded
 
     def cell_sums(self) -> list[Mapping[str, Any]]:
-        """Return counts and sums per (task, arm); see `aggregate_rows`."""
+        """Return counts and sums per (task, arm), computed inside SQLite."""
         with self._guarded():
-            return aggregate_rows(self._connection)
+            return cell_sums(self._connection)
+
+    def cell_times(self) -> "dict[CellKey, array[float]]":
+        """Return the measured seconds of every cell; replayed answers have none."""
+        with self._guarded():
+            return cell_times(self._connection)
+
+    def ledger(self) -> Mapping[str, int]:
+        """Return generated and prompt tokens spent, and those that separate runs would cost."""
+        with self._guarded():
+            return ledger_sums(self._connection)
+
+    def damaged(self) -> list[Damage]:
+        """Return the generations whose bytes are not those that were written.
+
+        Rows of stores of version 1 have no checksum and are taken as they are.
+
+        Raises:
+            StoreError: The file's structure is damaged, so that rows cannot be read at all.
+        """
+        columns = ", ".join(f"g.{name}" for name in GENERATION_COLUMNS)
+        query = f"""
+            SELECT coalesce(q.task, '?'), coalesce(a.policy, '?'), {columns} FROM generation g
+            LEFT JOIN question q ON q.id = g.question LEFT JOIN arm a ON a.id = g.arm
+            WHERE g.checksum IS NOT NULL
+        """  # noqa: S608 - constants only
+        with self._guarded():
+            return [
+                Damage(key=str(row[0]), task=task, question=str(row[2]), policy=policy)
+                for task, policy, *row in self._connection.execute(query)
+                if checksum(row[:-1]) != row[-1]
+            ]
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget samples, so that they are asked again."""
+        rows = [(key,) for key in keys]
+        with self._guarded(), self._connection:
+            for table in ("generation", "score", "trace"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", rows)  # noqa: S608 - constants
 
     def _write(self) -> None:
         """Body of the writer thread: commit samples in groups until told to stop."""
         try:
-            with contextlib.closing(_connect(self.path, writable=True)) as connection:
+            with contextlib.closing(connect(self.path, writable=True)) as connection:
                 # Keys are hashes, so a group touches pages all over a large file: keep more of
                 # them in memory, and copy them from the log to the file less often.
                 connection.execute("PRAGMA cache_size=-65536")
                 connection.execute("PRAGMA wal_autocheckpoint=8000")
+                wires: dict[str, int] = {}
                 stop = False
                 while not stop:
                     group, stop = self._take_group()
                     if group:
                         with connection:
-                            connection.executemany(
-                                _INSERT_GENERATION, [_generation_values(s) for s in group]
-                            )
-                            connection.executemany(
-                                _INSERT_SCORE,
-                                [
-                                    (s.key, *s.grader, s.outcome.value, _storable(s.extracted))
-                                    for s in group
-                                ],
-                            )
+                            _write_group(connection, group, wires)
         except Exception as error:  # noqa: BLE001 - raised by the next `add` or by `close`
             self._failure = error
 
@@ -364,125 +446,38 @@ class RunStore:
             ) from error
 
 
-_JOIN = """
-    FROM generation g
-    JOIN arm a ON a.id = g.arm
-    JOIN question q ON q.id = g.question
-    JOIN score s ON s.key = g.key
-"""
+def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield items in lists of `size`; the last may be shorter."""
+    group: list[_T] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
-def aggregate_rows(connection: sqlite3.Connection) -> list[Mapping[str, Any]]:
-    """Return one row of counts and sums per (task, model, policy), computed inside SQLite."""
-    cursor = connection.execute(
-        f"""
-        SELECT q.task AS task, q.task_type AS task_type, a.model AS model, a.size AS size,
-               a.policy AS policy, a.recipe AS recipe,
-               sum(s.outcome != 'error') AS n, sum(s.outcome = 'correct') AS n_correct,
-               sum(s.outcome = 'cut') AS n_cut, sum(s.outcome = 'error') AS n_error,
-               sum(g.prompt_tokens) AS prompt_tokens, sum(g.completion_tokens) AS tokens,
-               sum(g.flops) AS flops,
-               sum(s.outcome != 'error' AND g.flops IS NULL) AS n_without_flops,
-               sum(g.seconds) AS seconds
-        {_JOIN} GROUP BY q.task, q.task_type, a.model, a.size, a.policy, a.recipe
-        ORDER BY a.size, a.model, q.task, a.policy, q.task_type, a.recipe
-        """
+def _write_group(
+    connection: sqlite3.Connection, group: Sequence[StoredSample], wires: dict[str, int]
+) -> None:
+    rows: list[tuple[object, ...]] = []
+    for sample in group:
+        body = sample.completion.wire if sample.completion is not None else None
+        if body is not None and body not in wires:
+            if len(wires) >= _KNOWN_WIRES:  # Bodies that hold a seed are all different.
+                wires.clear()
+            connection.execute("INSERT OR IGNORE INTO wire (body) VALUES (?)", (body,))
+            found = connection.execute("SELECT id FROM wire WHERE body = ?", (body,))
+            wires[body] = int(found.fetchone()[0])
+        rows.append(generation_row(sample, None if body is None else wires[body]))
+    connection.executemany(_INSERT_GENERATION, rows)
+    connection.executemany(_INSERT_SCORE, [score_row(sample) for sample in group])
+    connection.executemany(
+        _INSERT_TRACE,
+        [
+            (sample.key, pack_ids(sample.completion.token_ids))
+            for sample in group
+            if sample.trace and sample.completion is not None and sample.completion.token_ids
+        ],
     )
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
-
-
-def _generation_values(sample: StoredSample) -> tuple[object, ...]:
-    head = (sample.key, sample.arm, sample.question, sample.repeat)
-    completion = sample.completion
-    if completion is None:
-        code, text = sample.error or ("unknown", "")
-        empty = (None,) * 4
-        return (*head, *empty, sample.requested_budget, *(None,) * 8, code, _storable(text))
-    usage, evidence = completion.usage, completion.evidence
-    return (
-        *head,
-        _storable(completion.text),
-        _storable(completion.thinking),
-        int(completion.thinking_closed),
-        completion.finish_reason.value,
-        sample.requested_budget,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.thinking_tokens,
-        usage.cached_tokens,
-        evidence.mean_logprob if evidence else None,
-        evidence.min_logprob if evidence else None,
-        sample.flops,
-        completion.seconds,
-        None,
-        None,
-    )
-
-
-def _storable(text: str | None) -> str | None:
-    """Return a text that SQLite takes: servers do send halves of surrogate pairs."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    connection: sqlite3.Connection | None = None
-    try:
-        if writable:
-            connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        else:
-            connection = _connect_to_read(path)
-        _prepare(path, connection, writable=writable)
-    except BaseException as error:
-        if connection is not None:
-            connection.close()
-        # Python cannot even decode the message if a damaged schema is quoted in it.
-        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-            raise StoreError(
-                f"{path} is not a usable run store: {error}", hint="choose another --out folder"
-            ) from error
-        raise
-    return connection
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open read-only, also in a folder where SQLite may not create its side files."""
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=30)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        has_log = path.with_name(f"{path.name}-wal").exists()
-        if has_log or os.access(path.parent, os.W_OK):
-            raise
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
-    """Check the schema version, and create the tables of a new store."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        raise ArtifactTooNewError(
-            f"{path} has schema version {version}, this version reads up to {SCHEMA_VERSION}",
-            hint="upgrade thinkroute",
-        )
-    if version == 0:
-        n_tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
-        if n_tables or not writable:
-            raise StoreError(
-                f"{path} is not a run store of thinkroute", hint="choose another --out folder"
-            )
-    if writable:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        if version == 0:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )

@@ -147,8 +147,8 @@ class _Builder:
         if record.outcome == Outcome.ERROR:
             self._n_errors += 1
             return
-        numbers = (record.prompt_tokens, record.completion_tokens, record.seconds)
-        if not all(0 <= number < float("inf") for number in (*numbers, record.flops or 0.0)):
+        numbers = (record.prompt_tokens, record.completion_tokens, record.seconds, record.flops)
+        if not all(0 <= number < float("inf") for number in numbers if number is not None):
             raise InvalidInputError(
                 f"question {record.question_id!r} of {record.arm!r} has a negative or infinite "
                 f"token count, FLOPs or seconds"

@@ -48,7 +48,7 @@ class Interval:
         return self.high - self.low
 
 
-def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
+def wilson_interval(k: float, n: float, confidence: float = 0.95) -> Interval:
     """Return the Wilson score interval of a proportion; the one to show.
 
     Its coverage is near the nominal one on average, below it for some proportions; see
@@ -232,6 +232,6 @@ def _stderr(data: "NDArray[np.float64]", index: "NDArray[np.intp]", n_clusters: 
     return float(np.sqrt((sums @ sums) * n_clusters / (n_clusters - 1))) / len(data)
 
 
-def _check_counts(k: int, n: int) -> None:
+def _check_counts(k: float, n: float) -> None:
     if not 0 <= k <= n:
         raise InvalidInputError(f"{k!r} successes in {n!r} trials: expected 0 <= k <= n")

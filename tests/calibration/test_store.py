@@ -1,5 +1,6 @@
 """The run store: what is written stays, what is damaged or foreign is refused by name."""
 
+import dataclasses
 import os
 import random
 import shutil
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from calibration import MeasuredTable, Outcome, RunStore, aggregate, store_path
+from calibration._outcomes import ImportedOutcome
 from calibration._store import ArmRow, StoredSample
-from calibration.graders import Grade, get_grader
+from calibration.graders import Grade, Judgement, get_grader
 from policies import (
     ArtifactTooNewError,
     Completion,
@@ -27,6 +29,7 @@ from policies import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "calibration"
 ARM = ArmRow("model", 1000, "direct", "a recipe", "{}")
 OUTCOMES = (Outcome.CORRECT, Outcome.WRONG, Outcome.CUT, Outcome.ERROR)
 
@@ -52,8 +55,7 @@ def sample(number: int, *, arm: int = 1, outcome: Outcome = Outcome.CORRECT) -> 
         requested_budget="64",
         completion=None if is_error else answer(tokens=number),
         flops=None if is_error else 100.0 * number,
-        outcome=outcome,
-        extracted=None if is_error else "4",
+        judgement=Judgement(outcome, None if is_error else "4"),
         grader=("number", 1),
         error=("backend-timeout", "too slow") if is_error else None,
     )
@@ -246,7 +248,7 @@ def test_grading_again_leaves_cut_answers_cut(path: Path) -> None:
             StoredSample(
                 *("1-0", 1, "q0", 0, None),
                 Completion("#### 4", FinishReason.LENGTH, Usage(1, 1), 0.1),
-                *(None, Outcome.CUT, None, ("number", 1)),
+                *(None, Judgement(Outcome.CUT), ("number", 1)),
             )
         )
     with RunStore.create(path) as store:
@@ -263,13 +265,13 @@ def test_any_answer_can_be_stored(path: Path, text: str) -> None:
             StoredSample(
                 *("1-0", 1, "q0", 0, None),
                 Completion(text, FinishReason.STOP, Usage(1, 1), 0.1, thinking=text),
-                *(None, Outcome.WRONG, text, ("number", 1)),
+                *(None, Judgement(Outcome.WRONG, text), ("number", 1)),
             )
         )
         store.add(
             StoredSample(
                 *("1-1", 1, "q0", 1, None, None, None),
-                *(Outcome.ERROR, None, ("number", 1), ("backend-error", text)),
+                *(Judgement(Outcome.ERROR), ("number", 1), ("backend-error", text)),
             )
         )
     assert n_stored(path) == 2
@@ -542,7 +544,7 @@ def test_closing_twice_is_harmless(path: Path) -> None:
     assert n_stored(path) == 2
 
 
-def test_the_schema_is_the_one_of_version_1(
+def test_the_schema_is_the_one_of_version_2(
     filled: Path, golden_json: Callable[[str, object], None]
 ) -> None:
     with sqlite3.connect(filled) as connection:
@@ -552,4 +554,93 @@ def test_the_schema_is_the_one_of_version_1(
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
         }
     connection.close()
-    golden_json("calibration/store_schema_v1.json", {"version": version, "tables": tables})
+    golden_json("calibration/store_schema_v2.json", {"version": version, "tables": tables})
+
+
+@pytest.fixture
+def of_version_1(path: Path) -> Path:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.executescript((GOLDEN / "store_v1.sql").read_text(encoding="utf-8"))
+    connection.close()
+    return path
+
+
+def cells_of(path: Path) -> str:
+    with RunStore.open(path) as store:
+        assert store.damaged() == []
+        return repr(MeasuredTable.from_store(store).cells)
+
+
+def test_a_store_of_version_1_is_read_and_left_as_it_is(of_version_1: Path, tmp_path: Path) -> None:
+    before = of_version_1.read_bytes()
+    new = store_path(tmp_path / "new")
+    with RunStore.create(new) as store:
+        fill(store, 12, policies=("direct", "reasoning@64"))
+    assert cells_of(of_version_1) == cells_of(new)
+    with RunStore.open(of_version_1) as store:
+        assert store.trace("1-0") is None
+        assert store.ledger()["measurement_tokens"] == store.ledger()["native_tokens"] > 0
+    assert of_version_1.read_bytes() == before
+
+
+def test_a_run_of_version_1_goes_on_in_version_2(of_version_1: Path) -> None:
+    cells = cells_of(of_version_1)
+    with RunStore.create(of_version_1) as store:
+        assert cells_of(of_version_1) == cells
+        store.add_questions([("q99", "task9", "math-oe", "q99", None, "?", "4")])
+        store.add(sample(99))
+    assert "task9" in cells_of(of_version_1)
+    with sqlite3.connect(of_version_1) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_changed_byte_is_named_and_can_be_dropped(filled: Path) -> None:
+    with sqlite3.connect(filled) as connection:
+        connection.execute("UPDATE generation SET text = '#### 5' WHERE key = '1-1'")
+    connection.close()
+    with RunStore.create(filled) as store:
+        [damage] = store.damaged()
+        assert damage == ("1-1", "task0", "q1", "direct")
+        store.drop([damage.key])
+        assert store.damaged() == []
+        assert "1-1" not in store.finished_keys()
+
+
+def test_traces_come_back_as_they_were(path: Path) -> None:
+    ids = tuple(range(0, 300_000, 7))
+    whole = dataclasses.replace(answer(), token_ids=ids)
+    with RunStore.create(path) as store:
+        fill(store, 2)
+        store.add(dataclasses.replace(sample(0), completion=whole, trace=True))
+        store.add(dataclasses.replace(sample(1), completion=whole))
+    with RunStore.open(path) as store:
+        trace = store.trace("1-0")
+        assert trace == dataclasses.replace(whole, seconds=0.0, evidence=None)
+        assert store.trace("1-1") is None
+
+
+def imported(number: int, **changes: object) -> ImportedOutcome:
+    outcome = ImportedOutcome(
+        *("model", None, "cot-single", ""),
+        *(f"q{number}", f"q{number}", "gsm8k", "math-oe", "2 + 2?", "4", 0),
+        *(Outcome.CORRECT, None, None, None, None, 10 * number, None, None),
+    )
+    return dataclasses.replace(outcome, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_imported_outcomes_are_cells_like_any_other(path: Path) -> None:
+    outcomes = [imported(n) for n in range(5)]
+    with RunStore.create(path) as store:
+        assert store.import_outcomes(outcomes, {"file": "a.jsonl"}) == 5
+        assert store.import_outcomes(outcomes, {"file": "a.jsonl"}) == 0
+        unknown = imported(9, completion_tokens=None, policy="direct")
+        assert store.import_outcomes([unknown], {"file": "b.jsonl"}) == 1
+        assert store.get_meta("imported") == [{"file": "a.jsonl"}, {"file": "b.jsonl"}]
+    with RunStore.open(path) as store:
+        single, direct = MeasuredTable.from_store(store).cells
+        assert store.ledger()["measurement_tokens"] == 0
+    assert (single.policy, single.n, single.mean_tokens) == ("cot-single", 5, 20.0)
+    assert str(single.mean_prompt_tokens) == str(direct.mean_tokens) == "nan"
+    assert (single.n_timed, single.p50_seconds) == (0, None)

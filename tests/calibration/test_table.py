@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from calibration import Cell, MeasuredTable, Outcome, OutcomeRecord, RunStore, aggregate
 from calibration._store import ArmRow, StoredSample
+from calibration.graders import Judgement
 from policies import (
     ArtifactCorruptError,
     ArtifactTooNewError,
@@ -21,7 +22,8 @@ from policies import (
     Usage,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "calibration" / "table_v1"
+GOLDEN = Path(__file__).parents[1] / "golden" / "calibration" / "table_v2"
+GOLDEN_V1 = GOLDEN.with_name("table_v1")
 
 
 def record(number: int, outcome: Outcome, **fields: Any) -> OutcomeRecord:
@@ -59,14 +61,21 @@ def text_of(table: MeasuredTable) -> str:
     return repr([asdict(cell) for cell in table.cells]) + json.dumps(dict(table.provenance))
 
 
-def test_the_table_of_version_1_is_written_and_read_as_ever(
+def test_the_table_of_version_2_is_written_and_read_as_ever(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder = GOLDEN if request.config.getoption("--update-golden") else tmp_path
     assert small_table().save(folder) == folder / "table.csv"
-    for name in ("table.csv", "table.json"):
+    for name in ("table.csv", "timings.csv", "table.json"):
         assert (folder / name).read_bytes() == (GOLDEN / name).read_bytes()
     assert text_of(MeasuredTable.load(GOLDEN)) == text_of(small_table())
+
+
+def test_a_table_of_version_1_is_still_read() -> None:
+    times = {"n_timed": 0, "p50_seconds": None, "p95_seconds": None}
+    cells = tuple(replace(cell, **times) for cell in small_table().cells)
+    old = MeasuredTable.load(GOLDEN_V1)
+    assert text_of(old) == text_of(replace(small_table(), cells=cells))
 
 
 def test_cells_hold_the_counts_and_means() -> None:
@@ -112,6 +121,13 @@ CELLS = st.builds(
     mean_tokens=NUMBER,
     mean_flops=st.none() | NUMBER,
     mean_seconds=NUMBER,
+    interval=st.sampled_from(["wilson", "clustered", "anytime"]),
+    n_replayed=COUNT,
+    mean_score=st.none() | NUMBER,
+    mean_usd=st.none() | NUMBER,
+    n_timed=COUNT,
+    p50_seconds=st.none() | NUMBER,
+    p95_seconds=st.none() | NUMBER,
 )
 
 
@@ -185,14 +201,14 @@ def test_a_wrong_manifest_is_refused(
 def test_a_newer_table_is_refused_before_its_cells_are_read(tmp_path: Path) -> None:
     small_table().save(tmp_path)
     path = tmp_path / "table.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2, "x": 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3, "x": 1}))
     (tmp_path / "table.csv").unlink()
-    with pytest.raises(ArtifactTooNewError, match="schema version 2") as caught:
+    with pytest.raises(ArtifactTooNewError, match="schema version 3") as caught:
         MeasuredTable.load(tmp_path)
     assert caught.value.hint == "upgrade thinkroute"
 
 
-@pytest.mark.parametrize("missing", ["table.csv", "table.json"])
+@pytest.mark.parametrize("missing", ["table.csv", "timings.csv", "table.json"])
 def test_a_missing_member_is_named(tmp_path: Path, missing: str) -> None:
     small_table().save(tmp_path)
     (tmp_path / missing).unlink()
@@ -212,7 +228,11 @@ def test_saving_again_replaces_the_table_and_leaves_nothing_else(tmp_path: Path)
     small_table().save(tmp_path)
     MeasuredTable((), {"seed": 1}).save(tmp_path)
     assert MeasuredTable.load(tmp_path) == MeasuredTable((), {"seed": 1})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "table.csv",
+        "table.json",
+        "timings.csv",
+    ]
 
 
 RECORDS = st.lists(
@@ -244,7 +264,7 @@ def test_records_and_stores_aggregate_alike(
             store.add(
                 StoredSample(
                     *(str(key), arm, f"q{number}", 0, None, None if is_error else completion),
-                    *(None if is_error else flops, outcome, None, ("number", 1)),
+                    *(None if is_error else flops, Judgement(outcome), ("number", 1)),
                     ("backend-timeout", "slow") if is_error else None,
                 )
             )

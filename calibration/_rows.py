@@ -1,0 +1,202 @@
+"""What is written to a run store: arms, finished samples, and the rows they become."""
+
+import zlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from policies import Completion
+
+from ._outcomes import ImportedOutcome
+from .graders import Judgement
+
+__all__ = [
+    "ArmRow",
+    "Source",
+    "StoredSample",
+    "checksum",
+    "generation_row",
+    "imported_rows",
+    "pack_ids",
+    "score_row",
+    "storable",
+    "unpack_ids",
+]
+
+
+class Source(StrEnum):
+    """How a generation came about.
+
+    Attributes:
+        NATIVE: The arm itself was asked.
+        CONTINUED: The answer after a trace that was cut at the arm's budget.
+        SHARED: A longer trace's own answer, since its thought ended within the budget.
+        IMPORTED: It was recorded elsewhere.
+    """
+
+    NATIVE = "native"
+    CONTINUED = "continued"
+    SHARED = "shared"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRow:
+    """How an arm is written down.
+
+    Attributes:
+        model: Model name.
+        size: Parameter count, `None` if unknown.
+        policy: Canonical policy string.
+        recipe: How the model was trained, "" if unknown.
+        identity: The backend's identity and the decoding options, JSON.
+    """
+
+    model: str
+    size: int | None
+    policy: str
+    recipe: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """One finished sample on its way to the disk.
+
+    Attributes:
+        key: The sample's key.
+        arm: Row id given by `RunStore.add_arm`.
+        question: Question id.
+        repeat: Repeat index.
+        requested_budget: Thinking budget asked for: a number, `max`, or `None`.
+        completion: The answer as the arm would give it in production, `None` for an error.
+        flops: Inference FLOPs in production, `None` if unknown.
+        judgement: What became of it.
+        grader: Name and version of the grader.
+        error: (code, message) for an error.
+        source: How it came about.
+        spent_tokens: Prompt and generated tokens that were really spent on it; `None` if they
+            are those of the completion.
+        usd: Its price in production, `None` without a price.
+        trace: Whether other budgets are told from its token ids, so that they are kept.
+    """
+
+    key: str
+    arm: int
+    question: str
+    repeat: int
+    requested_budget: str | None
+    completion: Completion | None
+    flops: float | None
+    judgement: Judgement
+    grader: tuple[str, int]
+    error: tuple[str, str] | None = None
+    source: Source = Source.NATIVE
+    spent_tokens: tuple[int, int] | None = None
+    usd: float | None = None
+    trace: bool = False
+
+
+def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]:
+    """Return a sample's generation, in the order of `GENERATION_COLUMNS`."""
+    head = (sample.key, sample.arm, sample.question, sample.repeat)
+    completion = sample.completion
+    if completion is None:
+        code, text = sample.error or ("unknown", "")
+        values = (*head, *(None,) * 4, sample.requested_budget, *(None,) * 8, code, storable(text))
+        values = (*values, sample.source.value, *(None,) * 4)
+        return (*values, checksum(values))
+    usage, evidence = completion.usage, completion.evidence
+    spent = sample.spent_tokens or (usage.prompt_tokens, usage.completion_tokens)
+    # Only a request that was sent as it is tells how long it takes.
+    seconds = float(completion.seconds) if sample.source is Source.NATIVE else None
+    values = (
+        *head,
+        storable(completion.text),
+        storable(completion.thinking),
+        int(completion.thinking_closed),
+        completion.finish_reason.value,
+        sample.requested_budget,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.thinking_tokens,
+        usage.cached_tokens,
+        evidence.mean_logprob if evidence else None,
+        evidence.min_logprob if evidence else None,
+        None if sample.flops is None else float(sample.flops),
+        seconds,
+        None,
+        None,
+        sample.source.value,
+        *spent,
+        None if sample.usd is None else float(sample.usd),
+        wire,
+    )
+    return (*values, checksum(values))
+
+
+def score_row(sample: StoredSample) -> tuple[object, ...]:
+    """Return a sample's score, in the order of `SCORE_COLUMNS`."""
+    outcome, extracted, score, problem = sample.judgement
+    texts = (storable(extracted), score, storable(problem))
+    return (sample.key, *sample.grader, outcome.value, *texts)
+
+
+def imported_rows(
+    key: str, arm: int, outcome: ImportedOutcome
+) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """Return generation and score of an outcome that was recorded elsewhere.
+
+    Nothing was spent on it, and no text was graded here, so the grader is named `imported`.
+    """
+    values = (
+        key,
+        arm,
+        outcome.question_id,
+        outcome.repeat,
+        storable(outcome.text),
+        storable(outcome.thinking),
+        *(None, None, None),
+        outcome.prompt_tokens,
+        outcome.completion_tokens,
+        outcome.thinking_tokens,
+        *(None, None, None, None),
+        outcome.seconds,
+        *(None, None),
+        Source.IMPORTED.value,
+        *(0, 0, None, None),
+    )
+    score = (key, "imported", 1, outcome.outcome.value, None, outcome.score, None)
+    return (*values, checksum(values)), score
+
+
+def checksum(values: Sequence[object]) -> int:
+    """Return the CRC-32 of a row's values, which SQLite gives back as they were."""
+    return zlib.crc32(repr(tuple(values)).encode())
+
+
+def pack_ids(token_ids: Sequence[int]) -> bytes:
+    """Return token ids as compressed bytes."""
+    return zlib.compress(array("I", token_ids).tobytes(), level=1)
+
+
+def unpack_ids(data: bytes) -> tuple[int, ...]:
+    """Return the token ids that `pack_ids` has packed.
+
+    Raises:
+        ValueError: The bytes are damaged.
+    """
+    ids = array("I")
+    try:
+        ids.frombytes(zlib.decompress(data))
+    except zlib.error as error:
+        raise ValueError(f"a trace is damaged: {error}") from error
+    return tuple(ids)
+
+
+def storable(text: str | None) -> str | None:
+    """Return a text that SQLite takes: servers do send halves of surrogate pairs."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,103 @@
+"""The order in which a run asks: fresh samples, and followers as soon as their trace has come."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from policies import Completion
+
+from ._plan import Arm, Plan, Sample
+from ._replay import trace_leads
+from ._store import RunStore
+
+__all__ = ["Follower", "Work", "sort_work"]
+
+
+@dataclass(slots=True)
+class Follower:
+    """A sample whose answer is told from a trace.
+
+    Attributes:
+        sample: The sample.
+        lead: The sample with the largest budget, whose trace it is.
+        trace: The lead's answer, once it is there.
+    """
+
+    sample: Sample
+    lead: Sample
+    trace: Completion | None = None
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be asked.
+
+    Attributes:
+        fresh: Samples that wait for nothing.
+        waiting: By the lead's key, the followers that wait for its trace.
+        ready: Followers whose trace is there.
+        n_running: Samples under way.
+        changed: Set whenever one of them ends.
+    """
+
+    fresh: Iterator[Sample]
+    waiting: dict[str, list[Follower]] = field(default_factory=dict[str, list[Follower]])
+    ready: deque[Follower] = field(default_factory=deque[Follower])
+    n_running: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end_one(self) -> None:
+        """Count a sample as ended and wake all that wait for a change."""
+        self.n_running -= 1
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def release(self, followers: Iterable[Follower], trace: Completion) -> None:
+        """Let followers be asked, now that their trace is there."""
+        for follower in followers:
+            follower.trace = trace
+            self.ready.append(follower)
+
+    async def next(self) -> Sample | Follower | None:
+        """Return what to ask next; waits while samples under way may bring followers."""
+        while True:
+            if self.ready:
+                return self.ready.popleft()
+            sample = next(self.fresh, None)
+            if sample is not None or not self.n_running:
+                return sample
+            await self.changed.wait()
+
+
+def sort_work(samples: list[Sample], plan: Plan, store: RunStore) -> tuple[Work, list[Arm]]:
+    """Tell samples to ask from those that a longer trace tells.
+
+    Returns:
+        The work, and the arms whose traces are used.
+    """
+    leads = trace_leads(list({s.arm.name: s.arm for s in samples}.values()), plan.options)
+    if len(leads) < len({s.arm.name for s in samples}):
+        # An arm that has nothing left to ask leads too, if its traces were kept.
+        leads = trace_leads(plan.arms, plan.options)
+    names = {arm.name for arm in leads.values()}
+    by_place = {
+        (s.arm.name, s.question.id, s.repeat): s for s in plan.samples() if s.arm.name in names
+    }
+    asked = {sample.key for sample in samples}
+    work = Work(iter(()))
+    fresh: list[Sample] = []
+    for sample in samples:
+        lead_arm = leads.get(sample.arm.name)
+        if lead_arm is None:
+            fresh.append(sample)
+            continue
+        follower = Follower(sample, by_place[lead_arm.name, sample.question.id, sample.repeat])
+        if follower.lead.key in asked:
+            work.waiting.setdefault(follower.lead.key, []).append(follower)
+        elif (trace := store.trace(follower.lead.key)) is not None:
+            work.release([follower], trace)
+        else:
+            fresh.append(sample)
+    work.fresh = iter(fresh)
+    return work, list({arm.name: arm for arm in leads.values()}.values())
