@@ -13,6 +13,11 @@ NETWORK_MARKERS = ("network", "gpu", "vllm", "train")
 
 def pytest_configure() -> None:
     """Set what subprocesses inherit too, before anything is imported."""
+    from hypothesis import settings
+
+    # How long an example takes says nothing on a busy machine; benchmarks measure speed.
+    settings.register_profile("thinkroute", deadline=None)
+    settings.load_profile("thinkroute")
     for name in [name for name in os.environ if name.startswith("THINKROUTE_") or name in KEYS]:
         if name != "THINKROUTE_POCKET_DIR":  # chooses the model of the vLLM tests
             del os.environ[name]

@@ -85,9 +85,10 @@ def _write(path: Path) -> None:
                 outcome = outcomes[(7 * n + arm) % 3]
                 store.add(
                     StoredSample(
-                        *(key, arm, f"{n:016x}", 0, "64", completion, 1e9 + n),
+                        *(key, arm, f"{n:016x}", 0, "64", completion),
                         Judgement(outcome, "6"),
                         grader=("number", 1),
+                        flops=1e9 + n,
                     )
                 )
                 if n % MOST_QUEUED == 0:

@@ -16,9 +16,14 @@ except ImportError as error:
 check_sibling("policies")
 
 if TYPE_CHECKING:
+    from ._arm import Arm
+    from ._ceilings import Ceilings
+    from ._check_replay import ReplayCheck, check_replay
+    from ._compare import ArmComparison, ComparisonRow, CostDifference, compare_arms
     from ._models import ModelFacts, describe_model
-    from ._outcomes import Cell, Outcome, OutcomeRecord
-    from ._plan import Arm, Plan, PlanSize, Sample
+    from ._outcomes import Cell, ImportedOutcome, Outcome, OutcomeRecord
+    from ._plan import Plan, PlanSize, Sample
+    from ._race_run import RaceSettings, run_race
     from ._run import Progress, RunSummary, run_plan, store_path
     from ._store import RunStore
     from ._table import MeasuredTable, aggregate
@@ -28,8 +33,13 @@ __distribution__ = "thinkroute"
 
 __all__ = [
     "Arm",
+    "ArmComparison",
+    "Ceilings",
     "Cell",
     "ColumnMapping",
+    "ComparisonRow",
+    "CostDifference",
+    "ImportedOutcome",
     "MeasuredTable",
     "ModelFacts",
     "Outcome",
@@ -38,22 +48,33 @@ __all__ = [
     "PlanSize",
     "Progress",
     "Question",
+    "RaceSettings",
+    "ReplayCheck",
     "RunStore",
     "RunSummary",
     "Sample",
     "Task",
     "aggregate",
+    "check_replay",
+    "compare_arms",
     "describe_model",
     "load_tasks",
     "run_plan",
+    "run_race",
     "store_path",
     "task_names",
 ]
 
 _HOMES = {
-    "Arm": "._plan",
+    "Arm": "._arm",
+    "ArmComparison": "._compare",
+    "ComparisonRow": "._compare",
+    "CostDifference": "._compare",
+    "compare_arms": "._compare",
+    "Ceilings": "._ceilings",
     "Cell": "._outcomes",
     "ColumnMapping": ".tasks",
+    "ImportedOutcome": "._outcomes",
     "MeasuredTable": "._table",
     "ModelFacts": "._models",
     "Outcome": "._outcomes",
@@ -62,14 +83,18 @@ _HOMES = {
     "PlanSize": "._plan",
     "Progress": "._run",
     "Question": ".tasks",
+    "RaceSettings": "._race_run",
+    "ReplayCheck": "._check_replay",
     "RunStore": "._store",
     "RunSummary": "._run",
     "Sample": "._plan",
     "Task": ".tasks",
     "aggregate": "._table",
+    "check_replay": "._check_replay",
     "describe_model": "._models",
     "load_tasks": ".tasks",
     "run_plan": "._run",
+    "run_race": "._race_run",
     "store_path": "._run",
     "task_names": ".tasks",
 }

@@ -107,14 +107,15 @@ def cell_times(connection: sqlite3.Connection) -> dict[CellKey, "array[float]"]:
     return merged
 
 
-def ledger_sums(connection: sqlite3.Connection) -> Mapping[str, int]:
-    """Return the tokens that were spent, and those that separate runs would have spent."""
+def ledger_sums(connection: sqlite3.Connection) -> Mapping[str, Any]:
+    """Return tokens and money that were spent, and those that separate runs would have spent."""
     cursor = connection.execute(
         """
         SELECT coalesce(sum(spent_completion_tokens), 0) AS measurement_tokens,
                coalesce(sum(spent_prompt_tokens), 0) AS measurement_prompt_tokens,
                coalesce(sum(completion_tokens), 0) AS native_tokens,
-               coalesce(sum(prompt_tokens), 0) AS native_prompt_tokens
+               coalesce(sum(prompt_tokens), 0) AS native_prompt_tokens,
+               sum(spent_usd) AS measurement_usd, sum(usd) AS native_usd
         FROM generation WHERE error_code IS NULL AND source != 'imported'
         """
     )

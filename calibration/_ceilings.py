@@ -32,14 +32,16 @@ class Ceilings:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a request may cost at most.
+    """What a request may cost at most, or has cost.
 
     Attributes:
         tokens: Prompt and generated tokens.
+        generated: Of those, generated ones.
         usd: Money, 0 without a price.
     """
 
     tokens: int
+    generated: int = 0
     usd: float = 0.0
 
 

@@ -6,36 +6,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from policies import Backend, DecodingOptions, InvalidInputError, Policy, require
+from policies import DecodingOptions, InvalidInputError, require
 
-from ._models import ModelFacts
+from ._arm import Arm
+from ._replay import trace_leads
 from .graders import get_grader
 from .tasks import Question, Task
 
-__all__ = ["Arm", "Plan", "PlanSize", "Sample"]
+__all__ = ["Plan", "PlanSize", "Sample"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A model asked in one way.
-
-    Attributes:
-        backend: How the model is reached.
-        policy: What is done with a query.
-        facts: What is known about the model.
-    """
-
-    backend: Backend
-    policy: Policy
-    facts: ModelFacts
-
-    @property
-    def name(self) -> str:
-        """Model and policy, such as `pocket-m:reasoning@max`."""
-        return f"{self.facts.model}:{self.policy.spec}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +39,16 @@ class PlanSize:
         n_requests: Requests to send if nothing is finished yet.
         prompt_tokens: Rough estimate of all prompt tokens, at four characters a token.
         max_completion_tokens: Upper bound of all generated tokens.
+        n_replayed: Of the requests, budgets that are told from a longer trace.
+        max_native_tokens: Upper bound of the tokens that separate runs would generate.
     """
 
     n_questions: int
     n_requests: int
     prompt_tokens: int
     max_completion_tokens: int
+    n_replayed: int = 0
+    max_native_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +106,30 @@ class Plan:
         for arm in self.arms:
             require(arm.backend, arm.policy.needs)
 
-    def size(self) -> PlanSize:
-        """Return the number of requests and tokens to expect."""
+    def size(self, *, replay: bool = False) -> PlanSize:
+        """Return the number of requests and tokens to expect.
+
+        Args:
+            replay: Whether smaller budgets are told from the trace of the largest one, so that
+                only their answers are generated.
+        """
         n_questions = sum(len(task.questions) for task in self.tasks)
+        n_answers = n_questions * self.repeats
         characters = sum(len(q.prompt) for task in self.tasks for q in task.questions)
-        per_question = sum(arm.policy.max_tokens(self.options) for arm in self.arms)
+        leads = trace_leads(self.arms, self.options) if replay else {}
+        native = measured = 0
+        for arm in self.arms:
+            most = arm.policy.max_tokens(self.options)
+            budget = arm.policy.spec.budget if arm.name in leads else 0
+            native += most
+            measured += most - (budget if isinstance(budget, int) else 0)
         return PlanSize(
             n_questions=n_questions,
-            n_requests=n_questions * len(self.arms) * self.repeats,
-            prompt_tokens=(characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN),
-            max_completion_tokens=n_questions * self.repeats * per_question,
+            n_requests=n_answers * len(self.arms),
+            prompt_tokens=characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN,
+            max_completion_tokens=n_answers * measured,
+            n_replayed=n_answers * len(leads),
+            max_native_tokens=n_answers * native,
         )
 
     def sample_options(self, sample: Sample) -> DecodingOptions:

@@ -31,7 +31,7 @@ from policies import (
     user_message,
 )
 
-from ._plan import Arm
+from ._arm import Arm
 
 __all__ = ["as_in_production", "derive", "trace_leads"]
 

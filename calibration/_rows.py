@@ -71,14 +71,15 @@ class StoredSample:
         repeat: Repeat index.
         requested_budget: Thinking budget asked for: a number, `max`, or `None`.
         completion: The answer as the arm would give it in production, `None` for an error.
-        flops: Inference FLOPs in production, `None` if unknown.
         judgement: What became of it.
         grader: Name and version of the grader.
+        flops: Inference FLOPs in production, `None` if unknown.
         error: (code, message) for an error.
         source: How it came about.
         spent_tokens: Prompt and generated tokens that were really spent on it; `None` if they
             are those of the completion.
         usd: Its price in production, `None` without a price.
+        spent_usd: What was really paid for it.
         trace: Whether other budgets are told from its token ids, so that they are kept.
     """
 
@@ -88,13 +89,14 @@ class StoredSample:
     repeat: int
     requested_budget: str | None
     completion: Completion | None
-    flops: float | None
     judgement: Judgement
     grader: tuple[str, int]
+    flops: float | None = None
     error: tuple[str, str] | None = None
     source: Source = Source.NATIVE
     spent_tokens: tuple[int, int] | None = None
     usd: float | None = None
+    spent_usd: float | None = None
     trace: bool = False
 
 
@@ -105,7 +107,7 @@ def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]
     if completion is None:
         code, text = sample.error or ("unknown", "")
         values = (*head, *(None,) * 4, sample.requested_budget, *(None,) * 8, code, storable(text))
-        values = (*values, sample.source.value, *(None,) * 4)
+        values = (*values, sample.source.value, *(None,) * 5)
         return (*values, checksum(values))
     usage, evidence = completion.usage, completion.evidence
     spent = sample.spent_tokens or (usage.prompt_tokens, usage.completion_tokens)
@@ -131,6 +133,7 @@ def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]
         sample.source.value,
         *spent,
         None if sample.usd is None else float(sample.usd),
+        None if sample.spent_usd is None else float(sample.spent_usd),
         wire,
     )
     return (*values, checksum(values))
@@ -165,7 +168,7 @@ def imported_rows(
         outcome.seconds,
         *(None, None),
         Source.IMPORTED.value,
-        *(0, 0, None, None),
+        *(0, 0, None, None, None),
     )
     score = (key, "imported", 1, outcome.outcome.value, None, outcome.score, None)
     return (*values, checksum(values)), score

@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from policies import (
     BackendError,
@@ -21,14 +21,16 @@ from policies import (
     user_message,
 )
 
+from ._arm import Arm
 from ._ceilings import Ceilings, Meter, Reservation
 from ._outcomes import Outcome
-from ._plan import Arm, Plan, Sample
+from ._plan import Plan, Sample
 from ._replay import as_in_production, derive
 from ._rows import ArmRow, Source, StoredSample
 from ._store import RunStore
 from ._work import Follower, Work, sort_work
 from .cost import request_flops
+from .cost.prices import cost_usd, max_cost_usd
 from .graders import Judgement, get_grader, judge
 
 __all__ = ["Progress", "RunSummary", "run_plan", "store_path"]
@@ -166,9 +168,11 @@ class PlanRun:
         self._first_error: str | None = None
         self._fatal: BackendError | None = None
         self._stopped_by: str | None = None
+        self.on_outcome: Callable[[str, Outcome, int, float | None], None] | None = None
         ledger = store.ledger()
         spent = ledger["measurement_tokens"] + ledger["measurement_prompt_tokens"]
-        self._meter = Meter(ceilings, spent_tokens=spent)
+        spent_usd = ledger["measurement_usd"] or 0.0
+        self._meter = Meter(ceilings, spent_tokens=spent, spent_usd=spent_usd)
         self._slow_gradings = asyncio.Semaphore(_SLOW_GRADINGS)
 
     async def ask(self, samples: Iterable[Sample], *, replay: bool) -> None:
@@ -195,6 +199,15 @@ class PlanRun:
             raise failure
         if self._fatal is not None:
             raise self._fatal
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a ceiling has been reached."""
+        return self._stopped_by is not None
+
+    def leave_out(self, n_samples: int) -> None:
+        """Count planned samples that will not be asked."""
+        self.n_total -= n_samples
 
     def summary(self) -> RunSummary:
         """Return what was done so far."""
@@ -268,8 +281,9 @@ class PlanRun:
             return Reservation(0)
         self._n_failed_in_a_row = 0
         work.release(followers, completion)
-        await self._finish(sample, completion, group, is_trace=bool(followers))
-        return Reservation(completion.usage.prompt_tokens + completion.usage.completion_tokens)
+        spent = _spent(sample.arm, completion.usage)
+        await self._finish(sample, completion, group, spent, is_trace=bool(followers))
+        return spent
 
     async def _ask_follower(self, follower: Follower, group: asyncio.TaskGroup) -> Reservation:
         sample, trace = follower.sample, follower.trace
@@ -283,7 +297,7 @@ class PlanRun:
             return await self._ask_native(sample, Work(iter(())), group)
         self._n_replayed += 1
         if isinstance(told, Completion):
-            await self._finish(sample, told, group, source=Source.SHARED, spent=(0, 0))
+            await self._finish(sample, told, group, Reservation(0), source=Source.SHARED)
             return Reservation(0)
         try:
             answer = await sample.arm.backend.generate(told)
@@ -292,26 +306,27 @@ class PlanRun:
             self._fail(sample, error)
             return Reservation(0)
         self._n_failed_in_a_row = 0
-        spent = (answer.usage.prompt_tokens, answer.usage.completion_tokens)
+        # Its thinking tokens are those of the prefix, which was not generated.
+        spent = _spent(sample.arm, replace(answer.usage, thinking_tokens=0))
         completion = as_in_production(answer, told.continuation, trace, markers)
-        await self._finish(sample, completion, group, source=Source.CONTINUED, spent=spent)
-        return Reservation(sum(spent))
+        await self._finish(sample, completion, group, spent, source=Source.CONTINUED)
+        return spent
 
     async def _finish(
         self,
         sample: Sample,
         completion: Completion,
         group: asyncio.TaskGroup,
+        spent: Reservation,
         *,
         is_trace: bool = False,
         source: Source = Source.NATIVE,
-        spent: tuple[int, int] | None = None,
     ) -> None:
         """Grade an answer and keep it; slow graders do not hold up the next request."""
         grader = get_grader(sample.task.grader)
 
         def keep(judgement: Judgement) -> None:
-            self._keep(sample, completion, judgement, is_trace=is_trace, source=source, spent=spent)
+            self._keep(sample, completion, judgement, spent, is_trace=is_trace, source=source)
 
         async def grade_apart() -> None:
             async with self._slow_gradings:
@@ -327,24 +342,28 @@ class PlanRun:
         sample: Sample,
         completion: Completion,
         judgement: Judgement,
+        spent: Reservation,
         *,
         is_trace: bool,
         source: Source,
-        spent: tuple[int, int] | None,
     ) -> None:
-        usage = completion.usage
-        n_prompt, n_generated = spent or (usage.prompt_tokens, usage.completion_tokens)
-        self._prompt_tokens += n_prompt
-        self._completion_tokens += n_generated
+        usage, price = completion.usage, sample.arm.price
+        flops = self._flops_of(sample.arm, usage)
+        self._prompt_tokens += spent.tokens - spent.generated
+        self._completion_tokens += spent.generated
         self._add(
             sample,
             judgement,
             completion=completion,
-            flops=self._flops_of(sample.arm, usage),
+            flops=flops,
             source=source,
-            spent_tokens=spent,
+            spent_tokens=(spent.tokens - spent.generated, spent.generated),
+            usd=None if price is None else cost_usd(usage, price),
+            spent_usd=None if price is None else spent.usd,
             trace=is_trace,
         )
+        if self.on_outcome is not None:
+            self.on_outcome(sample.key, judgement.outcome, usage.completion_tokens, flops)
 
     def _flops_of(self, arm: Arm, usage: Usage) -> float | None:
         """Return a request's FLOPs; few pairs of lengths occur, each of them often."""
@@ -359,7 +378,8 @@ class PlanRun:
         self._n_error += 1
         self._n_failed_in_a_row += 1
         self._first_error = self._first_error or str(error)
-        self._add(sample, Judgement(Outcome.ERROR), error=(error.code, str(error)))
+        failure = (error.code, str(error))
+        self._add(sample, Judgement(Outcome.ERROR), completion=None, error=failure)
         is_refused = (
             isinstance(error, BackendRequestError) and error.status_code in _REFUSING_STATUS
         )
@@ -371,12 +391,8 @@ class PlanRun:
         sample: Sample,
         judgement: Judgement,
         *,
-        completion: Completion | None = None,
-        flops: float | None = None,
-        error: tuple[str, str] | None = None,
-        source: Source = Source.NATIVE,
-        spent_tokens: tuple[int, int] | None = None,
-        trace: bool = False,
+        completion: Completion | None,
+        **what: Any,
     ) -> None:
         budget = sample.arm.policy.spec.budget
         grader = get_grader(sample.task.grader)
@@ -389,13 +405,9 @@ class PlanRun:
                 repeat=sample.repeat,
                 requested_budget=None if budget is None else str(budget),
                 completion=completion,
-                flops=flops,
                 judgement=judgement,
                 grader=(grader.name, grader.version),
-                error=error,
-                source=source,
-                spent_tokens=spent_tokens,
-                trace=trace,
+                **what,
             )
         )
         if self._on_progress is not None:
@@ -423,7 +435,16 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
 def _worst_case(sample: Sample, plan: Plan) -> Reservation:
     """Return the most that a sample can cost; prompts are bounded by their bytes."""
     n_prompt = len(sample.question.prompt.encode()) + _TEMPLATE_TOKENS
-    return Reservation(n_prompt + sample.arm.policy.max_tokens(plan.options))
+    n_generated, price = sample.arm.policy.max_tokens(plan.options), sample.arm.price
+    usd = 0.0 if price is None else max_cost_usd(n_prompt, n_generated, price)
+    return Reservation(n_prompt + n_generated, n_generated, usd)
+
+
+def _spent(arm: Arm, usage: Usage) -> Reservation:
+    """Return what one request has cost."""
+    usd = 0.0 if arm.price is None else cost_usd(usage, arm.price)
+    n_tokens = usage.prompt_tokens + usage.completion_tokens
+    return Reservation(n_tokens, usage.completion_tokens, usd)
 
 
 def _check_budget(sample: Sample, completion: Completion) -> None:

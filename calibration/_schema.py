@@ -21,7 +21,7 @@ GENERATION_COLUMNS = (
     *("finish_reason", "requested_budget", "prompt_tokens", "completion_tokens"),
     *("thinking_tokens", "cached_tokens", "mean_logprob", "min_logprob", "flops", "seconds"),
     *("error_code", "error", "source", "spent_prompt_tokens", "spent_completion_tokens"),
-    *("usd", "wire", "checksum"),
+    *("usd", "spent_usd", "wire", "checksum"),
 )
 """Columns of a generation in the order in which rows are written."""
 
@@ -45,7 +45,7 @@ CREATE TABLE generation (
     thinking_tokens INTEGER, cached_tokens INTEGER, mean_logprob REAL, min_logprob REAL,
     flops REAL, seconds REAL, error_code TEXT, error TEXT,
     source TEXT NOT NULL DEFAULT 'native', spent_prompt_tokens INTEGER,
-    spent_completion_tokens INTEGER, usd REAL, wire INTEGER REFERENCES wire, checksum INTEGER
+    spent_completion_tokens INTEGER, usd REAL, spent_usd REAL, wire INTEGER REFERENCES wire, checksum INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE score (
     key TEXT PRIMARY KEY, grader TEXT NOT NULL, version INTEGER NOT NULL,
@@ -65,6 +65,7 @@ ALTER TABLE generation ADD COLUMN source TEXT NOT NULL DEFAULT 'native';
 ALTER TABLE generation ADD COLUMN spent_prompt_tokens INTEGER;
 ALTER TABLE generation ADD COLUMN spent_completion_tokens INTEGER;
 ALTER TABLE generation ADD COLUMN usd REAL;
+ALTER TABLE generation ADD COLUMN spent_usd REAL;
 ALTER TABLE generation ADD COLUMN wire INTEGER REFERENCES wire;
 ALTER TABLE generation ADD COLUMN checksum INTEGER;
 UPDATE generation
@@ -77,8 +78,8 @@ ALTER TABLE score ADD COLUMN problem TEXT;
 _VIEWS_OF_VERSION_1 = """
 CREATE TEMP VIEW generation AS
     SELECT *, 'native' AS source, prompt_tokens AS spent_prompt_tokens,
-           completion_tokens AS spent_completion_tokens, NULL AS usd, NULL AS wire,
-           NULL AS checksum
+           completion_tokens AS spent_completion_tokens, NULL AS usd, NULL AS spent_usd,
+           NULL AS wire, NULL AS checksum
     FROM main.generation;
 CREATE TEMP VIEW score AS SELECT *, NULL AS credit, NULL AS problem FROM main.score;
 CREATE TEMP VIEW trace AS SELECT NULL AS key, NULL AS token_ids WHERE 0;

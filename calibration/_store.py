@@ -215,14 +215,14 @@ class RunStore:
             rows = self._connection.execute("SELECT key FROM generation WHERE error_code IS NULL")
             return {key for (key,) in rows}
 
-    def finished_outcomes(self) -> dict[str, tuple[Outcome, int | None]]:
-        """Return outcome and generated tokens of every sample that was answered, by key."""
+    def finished_outcomes(self) -> dict[str, tuple[Outcome, int, float | None]]:
+        """Return outcome, generated tokens and FLOPs of every sample that was asked, by key."""
         with self._guarded():
             rows = self._connection.execute(
-                "SELECT g.key, s.outcome, g.completion_tokens FROM generation g "
-                "JOIN score s ON s.key = g.key WHERE g.error_code IS NULL"
+                "SELECT g.key, s.outcome, g.completion_tokens, g.flops FROM generation g "
+                "JOIN score s ON s.key = g.key WHERE g.error_code IS NULL AND g.source != 'imported'"
             )
-            return {key: (Outcome(outcome), tokens) for key, outcome, tokens in rows}
+            return {key: (Outcome(outcome), tokens, flops) for key, outcome, tokens, flops in rows}
 
     def trace(self, key: str) -> Completion | None:
         """Return a finished generation with its token ids; `None` if it was kept without them."""
@@ -335,7 +335,7 @@ class RunStore:
             )
             judgement = judge(completion, gold, grader)
             sample = StoredSample(
-                *(key, 0, "", 0, None, completion, None, judgement),
+                *(key, 0, "", 0, None, completion, judgement),
                 (grader.name, grader.version),
             )
             return score_row(sample)
@@ -362,8 +362,13 @@ class RunStore:
         with self._guarded():
             return cell_times(self._connection)
 
-    def ledger(self) -> Mapping[str, int]:
-        """Return generated and prompt tokens spent, and those that separate runs would cost."""
+    def ledger(self) -> Mapping[str, Any]:
+        """Return what was spent, and what separate runs would have spent.
+
+        Counts `measurement_tokens`, `measurement_prompt_tokens`, `native_tokens` and
+        `native_prompt_tokens` (`tokens` are generated ones), and `measurement_usd` and
+        `native_usd`, `None` without prices.
+        """
         with self._guarded():
             return ledger_sums(self._connection)
 

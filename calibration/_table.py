@@ -18,8 +18,13 @@ from policies import ArtifactCorruptError, ArtifactTooNewError, StoreError
 from ._aggregate import CellKey
 from ._outcomes import Cell, Outcome, OutcomeRecord
 from ._store import RunStore
-from .statistics import Interval, wilson_interval
-from .statistics.clustered import ClusterSums, clustered_proportion_interval
+from .statistics import (
+    ClusterSums,
+    Interval,
+    anytime_proportion_interval,
+    clustered_proportion_interval,
+    wilson_interval,
+)
 
 __all__ = ["MeasuredTable", "aggregate"]
 
@@ -57,10 +62,12 @@ class MeasuredTable:
         cells: list[Cell] = []
         for row in store.cell_sums():
             key = CellKey(**{name: row[name] for name in CellKey._fields})
-            stopped = races.get(key.task, {}).get(f"{key.model}:{key.policy}")
-            anytime = (
-                None if stopped is None else Interval(math.nan, stopped["low"], stopped["high"])
-            )
+            race = races.get(key.task)
+            anytime = None
+            if race is not None and row["n"]:
+                # It holds at whatever moment one looks, so also for samples asked afterwards.
+                counts = (row["n_correct"], row["n"])
+                anytime = anytime_proportion_interval(*counts, race["confidence"])
             cells.append(_cell(row, times.get(key, ()), anytime))
         return cls(tuple(cells), store.get_meta("provenance") or {})
 

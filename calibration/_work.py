@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from policies import Completion
 
-from ._plan import Arm, Plan, Sample
+from ._arm import Arm
+from ._plan import Plan, Sample
 from ._replay import trace_leads
 from ._store import RunStore
 

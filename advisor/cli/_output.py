@@ -3,16 +3,13 @@
 import json
 import math
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.table import Table
 
-    from calibration import Cell, Progress
+    from calibration import Cell
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -24,7 +21,6 @@ __all__ = [
     "print_json",
     "print_table",
     "print_text",
-    "progress_bar",
     "table",
 ]
 
@@ -131,39 +127,3 @@ def format_flops(value: float | None) -> str:
         if value >= scale:
             return f"{value / scale:.3g}{suffix}"
     return f"{value:.3g}"
-
-
-@contextmanager
-def progress_bar(title: str) -> "Generator[Callable[[Progress], None] | None]":
-    """Yield a callback that moves a progress bar on stderr; `None` off a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bar:
-        shown = bar.add_task(title, total=None, detail="")
-
-        def show(now: "Progress") -> None:
-            detail = f"{now.arm}  {now.completion_tokens:,} tokens"
-            if now.n_error:
-                detail += f"  {now.n_error} errors"
-            bar.update(shown, completed=now.n_done, total=now.n_total, detail=detail)
-
-        yield show

@@ -1,111 +1,106 @@
 """`advisor calibrate`: measure policies on a model."""
 
-import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from . import _calibrate_options as o
+from ._arms import (
+    backend_options,
+    build_backends,
+    expand_budgets,
+    prices_of,
+    split,
+    split_policies,
+    usual_options,
+)
 from ._exit import ExitCode
-from ._output import cells_table, note, print_json, print_table, print_text, progress_bar
+from ._measure import Measured, RunSettings, measure
+from ._measured_views import run_check, show_race
+from ._output import cells_table, note, print_json, print_table, print_text
 
 if TYPE_CHECKING:
-    from calibration import MeasuredTable, Plan, RunSummary
-    from policies import DecodingOptions
+    from calibration import Plan
 
-__all__ = ["calibrate", "measure"]
+__all__ = ["calibrate"]
 
 
 def calibrate(
-    model: Annotated[
-        str, typer.Option(help="Model name; several separated by commas.", rich_help_panel="Model")
-    ],
-    policies: Annotated[
-        str, typer.Option(help="Policies to compare, separated by commas: direct,reasoning@max.")
-    ],
-    tasks: Annotated[
-        str, typer.Option(help="pocket, a pocket task, or .jsonl/.csv/.parquet files; commas.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")],
-    backend: Annotated[
-        str, typer.Option(help="pocket or openai (any compatible server).", rich_help_panel="Model")
-    ] = "pocket",
-    base_url: Annotated[
-        str | None,
-        typer.Option(help="Server, such as http://127.0.0.1:8000/v1.", rich_help_panel="Model"),
-    ] = None,
-    api_key_env: Annotated[
-        str,
-        typer.Option(help="Variable that holds the server's key.", rich_help_panel="Model"),
-    ] = "OPENAI_API_KEY",
-    dialect: Annotated[
-        str,
-        typer.Option(help="How the server takes thinking parameters.", rich_help_panel="Model"),
-    ] = "vllm",
-    config: Annotated[
-        Path | None,
-        typer.Option(help="The model's config.json; FLOPs need it.", rich_help_panel="Model"),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(help="Parameter count such as 8B.", rich_help_panel="Model"),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="How the model was trained, a label.", rich_help_panel="Model")
-    ] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Questions per task.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the questions.")] = 0,
-    max_answer_tokens: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel="Decoding")
-    ] = None,
-    max_thinking_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Cap of reasoning@max.", rich_help_panel="Decoding")
-    ] = None,
-    temperature: Annotated[float, typer.Option(rich_help_panel="Decoding")] = 0.0,
-    top_p: Annotated[float, typer.Option(rich_help_panel="Decoding")] = 1.0,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Answers per question.", rich_help_panel="Decoding")
-    ] = 1,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests under way at once.")
-    ] = None,
-    prompt_column: Annotated[str | None, typer.Option(rich_help_panel="Question files")] = None,
-    gold_column: Annotated[str | None, typer.Option(rich_help_panel="Question files")] = None,
-    options_column: Annotated[str | None, typer.Option(rich_help_panel="Question files")] = None,
-    group_column: Annotated[
-        str | None,
-        typer.Option(help="Ties questions of one source.", rich_help_panel="Question files"),
-    ] = None,
-    task_type: Annotated[
-        str | None,
-        typer.Option(
-            help="math-oe, general-mc, ... or your own.", rich_help_panel="Question files"
-        ),
-    ] = None,
-    grader: Annotated[
-        str | None,
-        typer.Option(help="number, choice or exact.", rich_help_panel="Question files"),
-    ] = None,
-    instruction: Annotated[
-        str | None,
-        typer.Option(help="Sentence added to every prompt.", rich_help_panel="Question files"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    model: o.Model = None,
+    policies: o.Policies = "direct,reasoning@max",
+    tasks: o.Tasks = None,
+    out: o.Out = None,
+    data: o.Data = None,
+    budgets: o.Budgets = None,
+    replay: o.Replay = True,
+    check_replay: o.CheckReplay = False,
+    backend: o.Backend = "pocket",
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    dialect: o.Dialect = "vllm",
+    backend_option: o.BackendOption = None,
+    config: o.Config = None,
+    price: o.PriceFile = None,
+    size: o.Size = None,
+    recipe: o.Recipe = "",
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    max_answer_tokens: o.MaxAnswerTokens = None,
+    max_thinking_tokens: o.MaxThinkingTokens = None,
+    temperature: o.Temperature = 0.0,
+    top_p: o.TopP = 1.0,
+    repeats: o.Repeats = 1,
+    concurrency: o.Concurrency = None,
+    race: o.Race = False,
+    target_halfwidth: o.TargetHalfwidth = None,
+    tie_margin: o.TieMargin = None,
+    max_total_tokens: o.MaxTotalTokens = None,
+    max_usd: o.MaxUsd = None,
+    max_seconds: o.MaxSeconds = None,
+    prompt_column: o.PromptColumn = None,
+    gold_column: o.GoldColumn = None,
+    options_column: o.OptionsColumn = None,
+    group_column: o.GroupColumn = None,
+    task_type: o.TaskType = None,
+    grader: o.GraderName = None,
+    instruction: o.Instruction = None,
+    allow_code_execution: o.AllowCode = False,
+    resume: o.Resume = True,
+    rescore: o.Rescore = None,
+    dry_run: o.DryRun = False,
+    yes: o.Yes = False,
+    as_json: o.Json = False,
 ) -> None:
     """Measure accuracy, tokens and FLOPs of policies on a model, question by question.
 
-    Example: advisor calibrate --model pocket-m --tasks pocket --policies direct,reasoning@max
-    --limit 500 --out runs/first
+    Example: advisor calibrate --model pocket-m --tasks pocket --policies direct,reasoning
+    --budgets 0,8,16,32,max --limit 500 --out runs/first
 
     Interrupt it at any time: the same command resumes and asks no finished question again.
     """
-    from calibration import Arm, ColumnMapping, Plan, describe_model, load_tasks
-    from policies import DecodingOptions, ModelSize, build_backend, build_policy
+    if rescore is not None:
+        rescore_run(rescore, grader, allows_code=allow_code_execution, as_json=as_json)
+        return
+    from calibration import (
+        Arm,
+        Ceilings,
+        ColumnMapping,
+        Plan,
+        RaceSettings,
+        describe_model,
+        load_tasks,
+    )
+    from policies import DecodingOptions, InvalidInputError, ModelSize, build_policy
 
-    parsed = [build_policy(text) for text in _split_policies(policies)]
+    model, tasks = _required(model=model, tasks=tasks)
+    if max_usd is not None and price is None:
+        raise InvalidInputError(
+            f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
+        )
+    parsed = [build_policy(text) for text in expand_budgets(split_policies(policies), budgets)]
     columns = ColumnMapping(
         prompt=prompt_column,
         gold=gold_column,
@@ -116,194 +111,192 @@ def calibrate(
         **({} if instruction is None else {"instruction": instruction}),
     )
     n_params = ModelSize.parse(size) if size is not None else None
-    loaded = load_tasks(_split(tasks), limit=limit, seed=seed, columns=columns)
-    for task in loaded:
-        if task_type is None and not task.name.startswith("pocket-"):
-            note(
-                f"{task.name}: taken for {task.task_type}, graded by {task.grader}; "
-                "say otherwise with --task-type and --grader"
-            )
-    how = _backend_options(backend, base_url, api_key_env, dialect)
-    backends = [build_backend(backend, name, **how) for name in _split(model)]
-    usual = _usual_options(backend)
+    loaded = load_tasks(split(tasks), limit=limit, seed=seed, columns=columns, data=data or ())
+    how = backend_options(
+        backend,
+        base_urls=base_url or (),
+        api_key_env=api_key_env,
+        dialect=dialect,
+        extra=backend_option or (),
+    )
+    backends = build_backends(backend, split(model), how)
+    usual = usual_options(backend)
     options = DecodingOptions(
         max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
         max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
         temperature=temperature,
         top_p=top_p,
     )
+    prices = prices_of(price, [one.model for one in backends])
     arms = tuple(
-        Arm(one, policy, describe_model(one, config=config, size=n_params, recipe=recipe))
+        Arm(
+            *(one, policy, describe_model(one, config=config, size=n_params, recipe=recipe)),
+            prices.get(one.model),
+        )
         for one in backends
         for policy in parsed
     )
-    plan = Plan(tuple(loaded), arms, options, repeats=repeats, seed=seed)
+    plan = Plan(
+        tuple(loaded),
+        arms,
+        options,
+        repeats=repeats,
+        seed=seed,
+        allows_code=allow_code_execution,
+    )
     if dry_run:
-        _show_plan(plan, as_json=as_json)
+        _show_plan(plan, replay=replay, as_json=as_json)
         return
-    _confirm(plan, ask=backend != "pocket" and not yes)
-    reached = {one.model: {"backend": backend, "options": how} for one in backends}
-    summary, table = measure(plan, out, reached=reached, concurrency=concurrency)
-    _show_result(out, summary, table, as_json=as_json)
+    if check_replay:
+        _confirm(plan, replay=True, ask=backend != "pocket" and not yes)
+        run_check(plan, concurrency=concurrency, as_json=as_json)
+        return
+    (run,) = map(Path, _required(out=out))
+    _refuse_existing(run, resume=resume)
+    _confirm(plan, replay=replay, ask=backend != "pocket" and not yes)
+    reached = {one.model: _reached(backend, how) for one in backends}
+    is_race = race or target_halfwidth is not None or tie_margin is not None
+    settings = RunSettings(
+        concurrency=concurrency,
+        replay=replay,
+        ceilings=Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds),
+        race=RaceSettings(target_halfwidth, tie_margin) if is_race else None,
+    )
+    _show_result(run, measure(plan, run, reached=reached, settings=settings), as_json)
 
 
-def measure(
-    plan: "Plan",
-    out: Path,
-    *,
-    reached: dict[str, dict[str, Any]],
-    concurrency: int | None = None,
-) -> "tuple[RunSummary, MeasuredTable]":
-    """Run a plan into a run folder and write its table.
-
-    Args:
-        plan: What to ask.
-        out: The run folder; what it already holds is not asked again.
-        reached: Per model the kind of backend and its options, so that a router fitted from
-            this run can reach the models; no secrets.
-        concurrency: Most requests under way at once.
+def rescore_run(run: Path, grader: str | None, *, allows_code: bool, as_json: bool) -> None:
+    """Grade a run's answers again, with each task's grader or with another one, and show it.
 
     Raises:
-        BackendError: The backend cannot be used; what was measured is kept.
-        StoreError: The folder cannot be written.
+        StoreError: There is no run, or it cannot be written.
+        InvalidInputError: A grader would run code and may not.
     """
-    from calibration import MeasuredTable, RunStore, run_plan, store_path
+    from calibration import MeasuredTable, RunStore, store_path
+    from calibration.graders import get_grader
+    from policies import InvalidInputError, StoreError
 
-    async def run(store: "RunStore") -> "RunSummary":
-        try:
-            await _probe(plan)
-            # After the probe, because a server's identity is known only then.
-            store.set_meta("provenance", {**_provenance(plan), "backends": reached})
-            with progress_bar("calibrate") as show:
-                return await run_plan(plan, store, concurrency=concurrency, on_progress=show)
-        finally:
-            for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
-                await one.aclose()
-
-    with RunStore.create(store_path(out)) as store:
-        try:
-            summary = asyncio.run(run(store))
-        except KeyboardInterrupt:
-            note(f"interrupted; finished samples are in {out}: the same command resumes")
-            raise
-    with RunStore.open(store_path(out)) as store:
+    if not store_path(run).is_file():
+        raise StoreError(f"there is no run store at {store_path(run)}", hint="check --rescore")
+    with RunStore.create(store_path(run)) as store:
+        provenance: dict[str, Any] = store.get_meta("provenance") or {}
+        graded: dict[str, int] = {}
+        for task in provenance.get("tasks", []):
+            chosen = get_grader(grader or task["grader"])
+            if chosen.runs_code and not allows_code:
+                raise InvalidInputError(
+                    f"grader {chosen.name!r} runs the code that the model wrote",
+                    hint="allow it with --allow-code-execution",
+                    code="code-execution-off",
+                )
+            graded[task["name"]] = store.rescore(task["name"], chosen)
+            task["grader"] = chosen.name
+        store.set_meta("provenance", provenance)
         table = MeasuredTable.from_store(store)
-    table.save(out)
-    return summary, table
+    path = table.save(run if run.is_dir() else run.parent)
+    if as_json:
+        cells = [asdict(cell) for cell in table.cells]
+        print_json({"run": str(run), "table": str(path), "graded": graded, "cells": cells})
+        return
+    print_table(cells_table("graded again", table.cells))
+    print_text(f"graded {sum(graded.values()):,} answers of {len(graded)} tasks again, asked none")
 
 
-async def _probe(plan: "Plan") -> None:
-    """Ask servers once whether they do what the plan relies on, before anything is measured."""
-    from policies.backends.probe import ListsModels, probe
-
-    for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
-        if isinstance(one, ListsModels):
-            needed = {c for arm in plan.arms if arm.backend is one for c in arm.policy.needs}
-            report = await probe(one, needed)
-            for doubt in report.unsure:
-                note(f"warning: {doubt}")
+def _required(**given: object) -> list[str]:
+    """Return options that not every use of the command needs, as texts."""
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if missing:
+        raise typer.BadParameter(f"{' and '.join(missing)} must be given")
+    return [str(value) for value in given.values()]
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _refuse_existing(run: Path, *, resume: bool) -> None:
+    from calibration import store_path
+    from policies import StoreError
 
-
-def _split_policies(text: str) -> list[str]:
-    """Split at commas outside parentheses."""
-    parts, depth, start = list[str](), 0, 0
-    for index, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append(text[start:index])
-            start = index + 1
-    return [part.strip() for part in [*parts, text[start:]] if part.strip()]
-
-
-def _backend_options(
-    backend: str, base_url: str | None, api_key_env: str, dialect: str
-) -> dict[str, Any]:
-    """Return the options by which a backend is built, now and by a router; no secrets."""
-    if backend != "openai":
-        return {}
-    if base_url is None:
-        from policies import InvalidInputError
-
-        raise InvalidInputError(
-            "--backend openai needs --base-url", hint="for example http://127.0.0.1:8000/v1"
+    if not resume and store_path(run).exists():
+        raise StoreError(
+            f"{run} holds a run already",
+            hint="leave --no-resume out to go on with it, or choose another --out",
+            code="run-exists",
         )
-    return {"base_url": base_url, "dialect": dialect, "key_variable": api_key_env}
 
 
-def _usual_options(backend: str) -> "DecodingOptions":
-    """Return the default caps: the pocket models' context is small."""
-    if backend == "pocket":
-        from policies.backends.pocket import POCKET_OPTIONS
-
-        return POCKET_OPTIONS
-    from policies import DecodingOptions
-
-    return DecodingOptions()
+def _reached(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a router reaches a model; of several endpoints it takes the first."""
+    kept = {name: value for name, value in options.items() if name != "base_urls"}
+    if "base_urls" in options:
+        kept["base_url"] = options["base_urls"][0]
+    return {"backend": backend, "options": kept}
 
 
-def _provenance(plan: "Plan") -> dict[str, Any]:
-    from importlib.metadata import version
-
-    return {
-        "thinkroute": version("thinkroute"),
-        "seed": plan.seed,
-        "repeats": plan.repeats,
-        "options": asdict(plan.options),
-        "tasks": [
-            {"name": t.name, "version": t.version, "grader": t.grader, "n": len(t.questions)}
-            for t in plan.tasks
-        ],
-        "arms": [{"arm": arm.name, "backend": dict(arm.backend.identity())} for arm in plan.arms],
-    }
-
-
-def _confirm(plan: "Plan", *, ask: bool) -> None:
-    size = plan.size()
+def _confirm(plan: "Plan", *, replay: bool, ask: bool) -> None:
+    size = plan.size(replay=replay)
     note(
-        f"{size.n_requests:,} requests: {size.n_questions:,} questions x {len(plan.arms)} arms"
+        f"{size.n_requests:,} samples: {size.n_questions:,} questions x {len(plan.arms)} arms"
         f" x {plan.repeats}; about {size.prompt_tokens:,} prompt tokens,"
         f" at most {size.max_completion_tokens:,} generated tokens"
     )
+    if size.n_replayed:
+        note(
+            f"{size.n_replayed:,} of them are told from longer traces:"
+            f" separate runs would generate at most {size.max_native_tokens:,} tokens"
+        )
     import sys
 
     if ask and sys.stdin.isatty() and sys.stderr.isatty():
         typer.confirm("Start?", abort=True, err=True, default=True)
 
 
-def _show_plan(plan: "Plan", *, as_json: bool) -> None:
-    size = plan.size()
+def _show_plan(plan: "Plan", *, replay: bool, as_json: bool) -> None:
+    size = plan.size(replay=replay)
     if as_json:
         print_json({"plan": asdict(size), "arms": [arm.name for arm in plan.arms]})
         return
     print_text(f"arms: {', '.join(arm.name for arm in plan.arms)}")
     print_text(f"tasks: {', '.join(f'{t.name} ({len(t.questions)})' for t in plan.tasks)}")
-    _confirm(plan, ask=False)
+    _confirm(plan, replay=replay, ask=False)
 
 
-def _show_result(
-    out: Path, summary: "RunSummary", table: "MeasuredTable", *, as_json: bool
-) -> None:
+def _show_result(out: Path, measured: Measured, as_json: bool) -> None:
+    summary, ledger = measured.summary, measured.ledger
     if as_json:
         print_json(
             {
                 "run": str(out),
                 "table": str(out / "table.csv"),
                 "summary": asdict(summary),
-                "cells": [asdict(cell) for cell in table.cells],
+                "samples": {
+                    "planned": summary.n_total,
+                    "reused": summary.n_resumed,
+                    "generated": summary.n_asked - summary.n_error,
+                    "error": summary.n_error,
+                    "replayed": summary.n_replayed,
+                },
+                "ledger": {**ledger, "deployment_tokens": ledger["native_tokens"]},
+                "races": measured.races,
+                "cells": [asdict(cell) for cell in measured.table.cells],
             }
         )
     else:
-        print_table(cells_table("measured", table.cells))
+        print_table(cells_table("measured", measured.table.cells))
         print_text(
-            f"asked {summary.n_asked:,} now, {summary.n_resumed:,} were finished before,"
+            f"finished {summary.n_asked:,} now, {summary.n_resumed:,} were finished before,"
             f" {summary.n_error:,} infrastructure errors"
         )
+        spent, native = ledger["measurement_tokens"], ledger["native_tokens"]
+        if spent < native:
+            print_text(
+                f"generated {spent:,} tokens for what separate runs per budget would spend"
+                f" {native:,} on ({spent / native:.2f}x)"
+            )
+        for task, race in measured.races.items():
+            show_race(task, race)
         print_text(f"run:   {out}\ntable: {out / 'table.csv'}")
     if summary.n_error:
         note(f"{summary.n_error} samples failed and are not counted: run again to retry them")
         note(f"the first said: {summary.first_error}")
         raise typer.Exit(ExitCode.BACKEND)
+    if summary.stopped_by is not None:
+        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
+        raise typer.Exit(ExitCode.UNSATISFIED)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._measure import measure
 from ._output import cells_table, note, print_table, print_text
 from ._runs import load_run
 from .ask import show_decision
-from .calibrate import measure
 from .evaluate import show_evaluation
 from .recommend import show_recommendation
 
@@ -47,7 +47,7 @@ def demo(
     note("1/5 measure: three models, three policies, four task types")
     run = out / "run"
     reached: dict[str, dict[str, Any]] = {model: {"backend": "pocket"} for model in _MODELS}
-    _, table = measure(_plan(limit), run, reached=reached)
+    table = measure(_plan(limit), run, reached=reached).table
     print_table(cells_table("measured", table.cells))
 
     # With all three sizes the choice would be trivial: the smallest one, reasoning, is the best

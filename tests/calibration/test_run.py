@@ -131,7 +131,11 @@ def test_the_size_counts_requests_and_bounds_tokens(tmp_path: Path) -> None:
     assert (size.n_questions, size.n_requests) == (10, 30)
     assert size.prompt_tokens == sum(len(f"{n}+1?") for n in range(10)) * 3 // 4
     run(plan, tmp_path)
-    assert size.max_completion_tokens == sum(call.max_tokens for call in backend.calls)
+    sent = sum(call.max_tokens for call in backend.calls)
+    assert size.max_completion_tokens == size.max_native_tokens > sent
+    replayed = plan.size(replay=True)
+    assert sent <= replayed.max_completion_tokens < size.max_completion_tokens
+    assert replayed.n_replayed == 10
 
 
 def keys(plan: Plan) -> set[str]:

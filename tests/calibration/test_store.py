@@ -54,9 +54,9 @@ def sample(number: int, *, arm: int = 1, outcome: Outcome = Outcome.CORRECT) -> 
         repeat=0,
         requested_budget="64",
         completion=None if is_error else answer(tokens=number),
-        flops=None if is_error else 100.0 * number,
         judgement=Judgement(outcome, None if is_error else "4"),
         grader=("number", 1),
+        flops=None if is_error else 100.0 * number,
         error=("backend-timeout", "too slow") if is_error else None,
     )
 
@@ -248,7 +248,7 @@ def test_grading_again_leaves_cut_answers_cut(path: Path) -> None:
             StoredSample(
                 *("1-0", 1, "q0", 0, None),
                 Completion("#### 4", FinishReason.LENGTH, Usage(1, 1), 0.1),
-                *(None, Judgement(Outcome.CUT), ("number", 1)),
+                *(Judgement(Outcome.CUT), ("number", 1)),
             )
         )
     with RunStore.create(path) as store:
@@ -265,13 +265,13 @@ def test_any_answer_can_be_stored(path: Path, text: str) -> None:
             StoredSample(
                 *("1-0", 1, "q0", 0, None),
                 Completion(text, FinishReason.STOP, Usage(1, 1), 0.1, thinking=text),
-                *(None, Judgement(Outcome.WRONG, text), ("number", 1)),
+                *(Judgement(Outcome.WRONG, text), ("number", 1)),
             )
         )
         store.add(
             StoredSample(
-                *("1-1", 1, "q0", 1, None, None, None),
-                *(Judgement(Outcome.ERROR), ("number", 1), ("backend-error", text)),
+                *("1-1", 1, "q0", 1, None, None),
+                *(Judgement(Outcome.ERROR), ("number", 1), None, ("backend-error", text)),
             )
         )
     assert n_stored(path) == 2

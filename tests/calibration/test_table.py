@@ -264,7 +264,7 @@ def test_records_and_stores_aggregate_alike(
             store.add(
                 StoredSample(
                     *(str(key), arm, f"q{number}", 0, None, None if is_error else completion),
-                    *(None if is_error else flops, Judgement(outcome), ("number", 1)),
+                    *(Judgement(outcome), ("number", 1), None if is_error else flops),
                     ("backend-timeout", "slow") if is_error else None,
                 )
             )

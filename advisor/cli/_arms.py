@@ -1,0 +1,165 @@
+"""From the text of options to policies, backends and arms."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from calibration.cost.prices import Price
+    from policies import Backend, DecodingOptions
+
+__all__ = [
+    "backend_options",
+    "build_backends",
+    "expand_budgets",
+    "prices_of",
+    "split",
+    "split_policies",
+    "usual_options",
+]
+
+
+def split(text: str) -> list[str]:
+    """Return the parts between commas, without empty ones."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def split_policies(text: str) -> list[str]:
+    """Split at commas outside parentheses."""
+    parts, depth, start = list[str](), 0, 0
+    for index, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append(text[start:index])
+            start = index + 1
+    return [part.strip() for part in [*parts, text[start:]] if part.strip()]
+
+
+def expand_budgets(policies: "Sequence[str]", budgets: str | None) -> list[str]:
+    """Return one policy per budget for each `reasoning` without one; others stay.
+
+    Raises:
+        InvalidInputError: Budgets are given and nothing takes them, or one is no budget.
+    """
+    from policies import InvalidInputError
+
+    if budgets is None:
+        return list(policies)
+    wanted = split(budgets)
+    wrong = [budget for budget in wanted if budget != "max" and not budget.isdecimal()]
+    if wrong or not wanted:
+        raise InvalidInputError(
+            f"--budgets {budgets!r} holds {', '.join(wrong) or 'nothing'}",
+            hint="write whole numbers or max, such as 0,256,1024,max",
+            code="invalid-budgets",
+        )
+    if not any(policy.strip().lower() == "reasoning" for policy in policies):
+        raise InvalidInputError(
+            f"--budgets {budgets!r} has no policy to apply to",
+            hint="give --policies reasoning, without a budget of its own",
+            code="invalid-budgets",
+        )
+    expanded: list[str] = []
+    for policy in policies:
+        is_open = policy.strip().lower() == "reasoning"
+        expanded += [f"reasoning@{budget}" for budget in wanted] if is_open else [policy]
+    return list(dict.fromkeys(expanded))
+
+
+def backend_options(
+    backend: str,
+    *,
+    base_urls: "Sequence[str]",
+    api_key_env: str,
+    dialect: str,
+    extra: "Iterable[str]",
+) -> dict[str, Any]:
+    """Return the options by which a backend is built, now and by a router; no secrets.
+
+    Raises:
+        InvalidInputError: A server has no address, or an option is not NAME=VALUE.
+    """
+    from policies import InvalidInputError
+
+    options = dict(_named(text) for text in extra)
+    if backend != "openai":
+        return options
+    if not base_urls:
+        raise InvalidInputError(
+            "--backend openai needs --base-url", hint="for example http://127.0.0.1:8000/v1"
+        )
+    options |= {"dialect": dialect, "key_variable": api_key_env}
+    if len(base_urls) == 1:
+        return {"base_url": base_urls[0], **options}
+    return {"base_urls": list(base_urls), **options}
+
+
+def _named(text: str) -> tuple[str, Any]:
+    from policies import InvalidInputError
+
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise InvalidInputError(
+            f"--backend-option {text!r} is not NAME=VALUE",
+            hint="for example max_model_len=4096",
+            code="invalid-backend-options",
+        )
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def build_backends(
+    backend: str, models: "Sequence[str]", options: dict[str, Any]
+) -> "list[Backend]":
+    """Return one backend per model; several endpoints of one model become a pool.
+
+    Raises:
+        ThinkrouteError: It cannot be built; the message says why.
+    """
+    from policies import build_backend
+
+    urls = options.get("base_urls")
+    if backend != "openai" or urls is None:
+        return [build_backend(backend, model, **options) for model in models]
+    from policies.backends.openai import OpenAIBackend
+    from policies.backends.pool import EndpointPool
+
+    rest = {name: value for name, value in options.items() if name != "base_urls"}
+    pools: list[Backend] = []
+    for model in models:
+        pools.append(EndpointPool([OpenAIBackend(model, url, **rest) for url in urls]))
+    return pools
+
+
+def prices_of(path: "Path | None", models: "Sequence[str]") -> "dict[str, Price]":
+    """Return the price of every model, none without a file.
+
+    Raises:
+        DataFileError: The file cannot be read.
+        UnknownNameError: It has no price of a model.
+    """
+    from calibration.cost.prices import load_prices
+    from policies import UnknownNameError
+
+    if path is None:
+        return {}
+    known = load_prices(path)
+    for model in models:
+        if model not in known:
+            raise UnknownNameError("price of model", model, known)
+    return {model: known[model] for model in models}
+
+
+def usual_options(backend: str) -> "DecodingOptions":
+    """Return the default caps: the pocket models' context is small."""
+    if backend == "pocket":
+        from policies.backends.pocket import POCKET_OPTIONS
+
+        return POCKET_OPTIONS
+    from policies import DecodingOptions
+
+    return DecodingOptions()

@@ -1,0 +1,169 @@
+"""Run a plan into a run folder: probe first, then measure, then write the table."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._live import live_cells
+from ._output import note
+
+if TYPE_CHECKING:
+    from calibration import Ceilings, MeasuredTable, Plan, RaceSettings, RunStore, RunSummary
+
+__all__ = ["Measured", "RunSettings", "measure", "provenance"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a plan is run, apart from what it asks.
+
+    Attributes:
+        concurrency: Most requests under way at once, `None` for the backends' own number.
+        replay: Whether smaller budgets are told from longer traces.
+        ceilings: The most the run may spend.
+        race: When arms may stop early, `None` for never.
+    """
+
+    concurrency: int | None = None
+    replay: bool = True
+    ceilings: "Ceilings | None" = None
+    race: "RaceSettings | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run has left.
+
+    Attributes:
+        summary: What was done now.
+        table: All cells.
+        ledger: Tokens spent, and tokens that production or separate runs would spend.
+        races: Per task what a race has found.
+    """
+
+    summary: "RunSummary"
+    table: "MeasuredTable"
+    ledger: Mapping[str, Any]
+    races: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def measure(
+    plan: "Plan",
+    out: Path,
+    *,
+    reached: dict[str, dict[str, Any]],
+    settings: RunSettings | None = None,
+) -> Measured:
+    """Run a plan into a run folder and write its table.
+
+    Args:
+        plan: What to ask.
+        out: The run folder; what it already holds is not asked again.
+        reached: Per model the kind of backend and its options, so that a router fitted from
+            this run can reach the models; no secrets.
+        settings: How to run it.
+
+    Raises:
+        BackendError: The backend cannot be used; what was measured is kept.
+        StoreError: The folder cannot be written.
+    """
+    from calibration import MeasuredTable, RunStore, store_path
+
+    how = settings or RunSettings()
+    with RunStore.create(store_path(out)) as store:
+        _drop_damaged(store)
+        try:
+            summary = asyncio.run(_run(plan, store, reached, how))
+        except KeyboardInterrupt:
+            note(f"interrupted; finished samples are in {out}: the same command resumes")
+            raise
+    with RunStore.open(store_path(out)) as store:
+        table = MeasuredTable.from_store(store)
+        ledger = store.ledger()
+        races: dict[str, Any] = store.get_meta("races") or {}
+    table.save(out)
+    return Measured(summary, table, ledger, races)
+
+
+async def _run(
+    plan: "Plan", store: "RunStore", reached: dict[str, dict[str, Any]], how: RunSettings
+) -> "RunSummary":
+    from calibration import run_plan, run_race
+
+    try:
+        await probe_backends(plan)
+        # After the probe, because a server's identity is known only then.
+        store.set_meta("provenance", {**provenance(plan, how), "backends": reached})
+        with live_cells("calibrate", store.cell_sums()) as show:
+            if how.race is not None:
+                return await run_race(
+                    *(plan, store, how.race),
+                    concurrency=how.concurrency,
+                    replay=how.replay,
+                    ceilings=how.ceilings,
+                    on_progress=show,
+                )
+            return await run_plan(
+                *(plan, store),
+                concurrency=how.concurrency,
+                replay=how.replay,
+                ceilings=how.ceilings,
+                on_progress=show,
+            )
+    finally:
+        for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
+            await one.aclose()
+
+
+def _drop_damaged(store: "RunStore") -> None:
+    """Forget samples whose bytes have changed on the disk, and say so; they are asked again."""
+    damaged = store.damaged()
+    for one in damaged[:10]:
+        note(f"warning: damaged on the disk, asked again: {one.task} {one.question} {one.policy}")
+    if len(damaged) > 10:
+        note(f"warning: and {len(damaged) - 10:,} more damaged samples")
+    store.drop(one.key for one in damaged)
+
+
+async def probe_backends(plan: "Plan") -> None:
+    """Ask servers once whether they do what the plan relies on, before anything is measured.
+
+    Raises:
+        BackendError: One does not, or cannot be asked.
+    """
+    from policies.backends.probe import ListsModels, probe
+
+    for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
+        if isinstance(one, ListsModels):
+            needed = {c for arm in plan.arms if arm.backend is one for c in arm.policy.needs}
+            report = await probe(one, needed)
+            for doubt in report.unsure:
+                note(f"warning: {doubt}")
+
+
+def provenance(plan: "Plan", how: RunSettings) -> dict[str, Any]:
+    """Return where a run's numbers come from."""
+    from importlib.metadata import version
+
+    return {
+        "thinkroute": version("thinkroute"),
+        "seed": plan.seed,
+        "repeats": plan.repeats,
+        "options": asdict(plan.options),
+        "concurrency": how.concurrency,
+        "replay": how.replay,
+        "tasks": [
+            {
+                "name": task.name,
+                "version": task.version,
+                "grader": task.grader,
+                "n": len(task.questions),
+                "source": task.source,
+                "licence": task.licence,
+            }
+            for task in plan.tasks
+        ],
+        "arms": [{"arm": arm.name, "backend": dict(arm.backend.identity())} for arm in plan.arms],
+    }
