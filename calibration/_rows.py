@@ -18,6 +18,7 @@ __all__ = [
     "checksum",
     "generation_row",
     "imported_rows",
+    "is_intact",
     "pack_ids",
     "score_row",
     "storable",
@@ -142,8 +143,10 @@ def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]
 def score_row(sample: StoredSample) -> tuple[object, ...]:
     """Return a sample's score, in the order of `SCORE_COLUMNS`."""
     outcome, extracted, score, problem = sample.judgement
-    texts = (storable(extracted), score, storable(problem))
-    return (sample.key, *sample.grader, outcome.value, *texts)
+    credit = None if score is None else float(score)
+    texts = (storable(extracted), credit, storable(problem))
+    values = (sample.key, *sample.grader, outcome.value, *texts)
+    return (*values, checksum(values))
 
 
 def imported_rows(
@@ -165,18 +168,24 @@ def imported_rows(
         outcome.completion_tokens,
         outcome.thinking_tokens,
         *(None, None, None, None),
-        outcome.seconds,
+        None if outcome.seconds is None else float(outcome.seconds),
         *(None, None),
         Source.IMPORTED.value,
         *(0, 0, None, None, None),
     )
-    score = (key, "imported", 1, outcome.outcome.value, None, outcome.score, None)
-    return (*values, checksum(values)), score
+    credit = None if outcome.score is None else float(outcome.score)
+    score = (key, "imported", 1, outcome.outcome.value, None, credit, None)
+    return (*values, checksum(values)), (*score, checksum(score))
 
 
 def checksum(values: Sequence[object]) -> int:
     """Return the CRC-32 of a row's values, which SQLite gives back as they were."""
     return zlib.crc32(repr(tuple(values)).encode())
+
+
+def is_intact(values: Sequence[object]) -> bool:
+    """Return whether a row's last value is the checksum of the others, or there is none."""
+    return values[-1] is None or checksum(values[:-1]) == values[-1]
 
 
 def pack_ids(token_ids: Sequence[int]) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from policies import ArtifactTooNewError, StoreError
 
-__all__ = ["GENERATION_COLUMNS", "SCHEMA_VERSION", "SCORE_COLUMNS", "connect"]
+__all__ = ["GENERATION_COLUMNS", "SCHEMA_VERSION", "SCORE_COLUMNS", "connect", "replacing_text"]
 
 SCHEMA_VERSION = 2
 
@@ -25,7 +25,9 @@ GENERATION_COLUMNS = (
 )
 """Columns of a generation in the order in which rows are written."""
 
-SCORE_COLUMNS = ("key", "grader", "version", "outcome", "extracted", "credit", "problem")
+SCORE_COLUMNS = (
+    *("key", "grader", "version", "outcome", "extracted", "credit", "problem", "checksum"),
+)
 """Columns of a score in the order in which rows are written."""
 
 _TABLES = """
@@ -49,7 +51,7 @@ CREATE TABLE generation (
 ) WITHOUT ROWID;
 CREATE TABLE score (
     key TEXT PRIMARY KEY, grader TEXT NOT NULL, version INTEGER NOT NULL,
-    outcome TEXT NOT NULL, extracted TEXT, credit REAL, problem TEXT
+    outcome TEXT NOT NULL, extracted TEXT, credit REAL, problem TEXT, checksum INTEGER
 ) WITHOUT ROWID;
 """
 _NEW_TABLES = """
@@ -72,6 +74,7 @@ UPDATE generation
     SET spent_prompt_tokens = prompt_tokens, spent_completion_tokens = completion_tokens;
 ALTER TABLE score ADD COLUMN credit REAL;
 ALTER TABLE score ADD COLUMN problem TEXT;
+ALTER TABLE score ADD COLUMN checksum INTEGER;
 {_NEW_TABLES}
 """  # noqa: S608 - constants only
 # Views in the temporary schema come before tables of the same name in the file.
@@ -81,7 +84,8 @@ CREATE TEMP VIEW generation AS
            completion_tokens AS spent_completion_tokens, NULL AS usd, NULL AS spent_usd,
            NULL AS wire, NULL AS checksum
     FROM main.generation;
-CREATE TEMP VIEW score AS SELECT *, NULL AS credit, NULL AS problem FROM main.score;
+CREATE TEMP VIEW score AS
+    SELECT *, NULL AS credit, NULL AS problem, NULL AS checksum FROM main.score;
 CREATE TEMP VIEW trace AS SELECT NULL AS key, NULL AS token_ids WHERE 0;
 CREATE TEMP VIEW wire AS SELECT NULL AS id, NULL AS body WHERE 0;
 CREATE TEMP VIEW judgement AS
@@ -159,3 +163,8 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writable: bool) -> N
     elif version == 1:
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.executescript(_VIEWS_OF_VERSION_1)
+
+
+def replacing_text(data: bytes) -> str:
+    """Return text whose bytes may be no UTF-8 any more; a `text_factory` for damaged files."""
+    return data.decode(errors="replace")

@@ -8,7 +8,6 @@ Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import queue
@@ -16,24 +15,26 @@ import sqlite3
 import threading
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from policies import Completion, FinishReason, StoreError, Usage
 
 from ._aggregate import JOIN, CellKey, cell_sums, cell_times, ledger_sums
+from ._lock import lock_store
 from ._outcomes import ImportedOutcome, Outcome, OutcomeRecord
 from ._rows import (
     ArmRow,
     StoredSample,
-    checksum,
     generation_row,
     imported_rows,
+    is_intact,
     pack_ids,
     score_row,
     unpack_ids,
 )
-from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, connect
+from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, connect, replacing_text
 from .graders import Grader, judge
 
 __all__ = ["ArmRow", "Damage", "RunStore", "StoredSample", "chunks"]
@@ -49,7 +50,7 @@ _INSERT_SCORE = (
     f" VALUES ({', '.join('?' * len(SCORE_COLUMNS))})"
 )
 _INSERT_TRACE = "INSERT OR REPLACE INTO trace VALUES (?, ?)"
-_INSERT_QUESTION = "INSERT OR IGNORE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_QUESTION = "INSERT OR REPLACE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GROUP_SIZE = 4096
 _KNOWN_WIRES = 4096
 _RESCORE_THREADS = 4
@@ -82,7 +83,7 @@ class RunStore:
         self._queue: queue.Queue[StoredSample | None] = queue.Queue()
         self._failure: Exception | None = None
         self._writer: threading.Thread | None = None
-        self._lock: Any = None
+        self._lock: TextIOWrapper | None = None
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -92,22 +93,7 @@ class RunStore:
             StoreError: Another process writes to it, or the place cannot be written.
             ArtifactTooNewError: A newer version wrote it.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock").open("w")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.close()
-                raise StoreError(
-                    f"{path} is being written by another process",
-                    hint="wait for it, or write to another folder",
-                    code="store-locked",
-                ) from error
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror}", hint="choose another --out folder"
-            ) from error
+        lock = lock_store(path)
         try:
             store = cls(path, writable=True)
         except BaseException:
@@ -205,7 +191,10 @@ class RunStore:
     def add_questions(
         self, rows: Sequence[tuple[str, str, str, str, int | None, str, str]]
     ) -> None:
-        """Write down questions: (id, task, task type, group, level, prompt, gold)."""
+        """Write down questions: (id, task, task type, group, level, prompt, gold).
+
+        Their ids are hashes of what they hold, so writing them again heals a damaged row.
+        """
         with self._guarded(), self._connection:
             self._connection.executemany(_INSERT_QUESTION, rows)
 
@@ -373,24 +362,29 @@ class RunStore:
             return ledger_sums(self._connection)
 
     def damaged(self) -> list[Damage]:
-        """Return the generations whose bytes are not those that were written.
+        """Return the samples whose bytes are not those that were written.
 
         Rows of stores of version 1 have no checksum and are taken as they are.
 
         Raises:
-            StoreError: The file's structure is damaged, so that rows cannot be read at all.
+            StoreError: The file's structure is damaged, so that rows cannot be read at all;
+                `repair_store` saves what can be read.
         """
-        columns = ", ".join(f"g.{name}" for name in GENERATION_COLUMNS)
+        generation, score = (
+            ", ".join(f"{table}.{name}" for name in columns)
+            for table, columns in (("g", GENERATION_COLUMNS), ("s", SCORE_COLUMNS))
+        )
         query = f"""
-            SELECT coalesce(q.task, '?'), coalesce(a.policy, '?'), {columns} FROM generation g
+            SELECT coalesce(q.task, '?'), coalesce(a.policy, '?'), {generation}, {score}
+            FROM generation g LEFT JOIN score s ON s.key = g.key
             LEFT JOIN question q ON q.id = g.question LEFT JOIN arm a ON a.id = g.arm
-            WHERE g.checksum IS NOT NULL
         """  # noqa: S608 - constants only
-        with self._guarded():
+        n = len(GENERATION_COLUMNS)
+        with self._guarded(), _any_text(self._connection):
             return [
                 Damage(key=str(row[0]), task=task, question=str(row[2]), policy=policy)
                 for task, policy, *row in self._connection.execute(query)
-                if checksum(row[:-1]) != row[-1]
+                if not (is_intact(row[:n]) and is_intact(row[n:]))
             ]
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -447,8 +441,19 @@ class RunStore:
         except (sqlite3.Error, ValueError) as error:  # ValueError: what was read makes no sense.
             raise StoreError(
                 f"{self.path} cannot be used: {error}",
-                hint="is the disk full or the file damaged? What can be read is kept",
+                hint="is the disk full? If the file is damaged: advisor tables repair RUN",
             ) from error
+
+
+@contextlib.contextmanager
+def _any_text(connection: sqlite3.Connection) -> Generator[None]:
+    """Read texts whose bytes are no UTF-8 any more."""
+    before = connection.text_factory
+    connection.text_factory = replacing_text
+    try:
+        yield
+    finally:
+        connection.text_factory = before
 
 
 def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

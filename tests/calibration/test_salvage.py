@@ -1,0 +1,143 @@
+"""A damaged store: what can be trusted is saved, what cannot is named and asked again."""
+
+import asyncio
+import random
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from calibration import (
+    Arm,
+    Cell,
+    MeasuredTable,
+    ModelFacts,
+    Plan,
+    Question,
+    RunStore,
+    Task,
+    run_plan,
+    store_path,
+)
+from calibration._salvage import repair_store
+from policies import DecodingOptions, StoreError, build_policy
+from policies.backends.fake import FakeAnswer, FakeBackend
+
+N_QUESTIONS = 150
+PAGE = 4096
+
+
+def make_plan(backend: FakeBackend) -> Plan:
+    questions = tuple(Question(f"q{n}", f"{n}?", "1", f"q{n}") for n in range(N_QUESTIONS))
+    policies = ("direct", "reasoning@2", "reasoning@max")
+    arms = tuple(Arm(backend, build_policy(p), ModelFacts("fake")) for p in policies)
+    task = Task("ones", "math-oe", questions, "number")
+    return Plan((task,), arms, DecodingOptions(max_answer_tokens=16, max_thinking_tokens=16))
+
+
+def backend() -> FakeBackend:
+    return FakeBackend(lambda _: FakeAnswer("#### 1", thinking="a b c " * 9))
+
+
+def measure(folder: Path) -> int:
+    """Run the plan to its end; return how many samples were asked."""
+    with RunStore.create(store_path(folder)) as store:
+        damaged = store.damaged()
+        store.drop(one.key for one in damaged)
+        return asyncio.run(run_plan(make_plan(backend()), store)).n_asked
+
+
+def table(folder: Path) -> list[Cell]:
+    """Return the cells without what tells how they came about and how long that took.
+
+    Budgets whose trace is lost are asked themselves, so fewer are replayed.
+    """
+    with RunStore.open(store_path(folder)) as store:
+        cells = MeasuredTable.from_store(store).cells
+    return [
+        replace(c, n_replayed=0, n_timed=0, mean_seconds=0.0, p50_seconds=None, p95_seconds=None)
+        for c in cells
+    ]
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    assert measure(tmp_path) == 3 * N_QUESTIONS
+    return tmp_path
+
+
+def test_a_whole_store_is_saved_whole(whole: Path) -> None:
+    before = table(whole)
+    repair = repair_store(store_path(whole))
+    assert (repair.n_saved, repair.n_damaged, repair.n_gaps) == (3 * N_QUESTIONS, 0, 0)
+    assert repair.original.is_file()
+    assert table(whole) == before
+    assert measure(whole) == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_after_any_damage_the_run_ends_with_the_table_it_had(whole: Path, seed: int) -> None:
+    before, path = table(whole), store_path(whole)
+    data = bytearray(path.read_bytes())
+    rng = random.Random(seed)
+    # The first page holds the table of contents; without it there is no store to repair.
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(PAGE, len(data))
+        length = rng.choice([1, 1, 8, 200, PAGE])
+        data[start : start + length] = rng.randbytes(len(data[start : start + length]))
+    path.write_bytes(data)
+    repair = repair_store(path)
+    assert repair.n_saved <= 3 * N_QUESTIONS
+    n_asked = measure(whole)
+    assert n_asked == 3 * N_QUESTIONS - repair.n_saved
+    assert table(whole) == before
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])
+def test_a_torn_file_gives_back_what_is_left(whole: Path, kept: float) -> None:
+    before, path = table(whole), store_path(whole)
+    data = path.read_bytes()
+    path.write_bytes(data[: max(PAGE, int(len(data) * kept))])
+    repair_store(path)
+    measure(whole)
+    assert table(whole) == before
+
+
+def test_one_bad_page_costs_only_the_rows_on_it(whole: Path) -> None:
+    path = store_path(whole)
+    with sqlite3.connect(path) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'generation'"
+        ).fetchone()
+    connection.close()
+    data = bytearray(path.read_bytes())
+    # Pages are numbered from 1; an interior page of an index begins with 2, a leaf with 10.
+    leaves = [n for n in range(1, len(data) // PAGE) if data[n * PAGE] == 10 and n + 1 != root]
+    middle = leaves[len(leaves) // 2]
+    data[middle * PAGE : (middle + 1) * PAGE] = bytes(PAGE)
+    path.write_bytes(data)
+    repair = repair_store(path)
+    assert repair.n_saved > 0.8 * 3 * N_QUESTIONS
+
+
+def test_a_store_without_its_first_page_is_refused_and_left_alone(whole: Path) -> None:
+    path = store_path(whole)
+    path.write_bytes(bytes(PAGE) + path.read_bytes()[PAGE:])
+    before = path.read_bytes()
+    with pytest.raises(StoreError):
+        repair_store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_store_that_is_being_written_is_not_repaired(whole: Path) -> None:
+    with RunStore.create(store_path(whole)), pytest.raises(StoreError, match="another process"):
+        repair_store(store_path(whole))
+
+
+def test_repairing_twice_keeps_both_originals(whole: Path) -> None:
+    first = repair_store(store_path(whole)).original
+    second = repair_store(store_path(whole)).original
+    assert first != second
+    assert first.is_file()
+    assert second.is_file()
