@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._plan import Plan, PlanSize, Sample
     from ._race_run import RaceSettings, run_race
     from ._run import Progress, RunSummary, run_plan, store_path
+    from ._salvage import Repair, repair_store
     from ._store import RunStore
     from ._table import MeasuredTable, aggregate
     from .tasks import ColumnMapping, Question, Task, load_tasks, task_names
@@ -49,6 +50,7 @@ __all__ = [
     "Progress",
     "Question",
     "RaceSettings",
+    "Repair",
     "ReplayCheck",
     "RunStore",
     "RunSummary",
@@ -59,6 +61,7 @@ __all__ = [
     "compare_arms",
     "describe_model",
     "load_tasks",
+    "repair_store",
     "run_plan",
     "run_race",
     "store_path",
@@ -84,6 +87,7 @@ _HOMES = {
     "Progress": "._run",
     "Question": ".tasks",
     "RaceSettings": "._race_run",
+    "Repair": "._salvage",
     "ReplayCheck": "._check_replay",
     "RunStore": "._store",
     "RunSummary": "._run",
@@ -93,6 +97,7 @@ _HOMES = {
     "check_replay": "._check_replay",
     "describe_model": "._models",
     "load_tasks": ".tasks",
+    "repair_store": "._salvage",
     "run_plan": "._run",
     "run_race": "._race_run",
     "store_path": "._run",

@@ -7,6 +7,7 @@ import typer
 
 from .ask import ask
 from .calibrate import calibrate
+from .compare import compare
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
@@ -52,6 +53,7 @@ def _root(
 app.command()(calibrate)
 app.command()(fit)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(ask)
 app.command()(recommend)
 app.add_typer(tables, name="tables")

@@ -113,26 +113,38 @@ def _named(text: str) -> tuple[str, Any]:
 
 
 def build_backends(
-    backend: str, models: "Sequence[str]", options: dict[str, Any]
+    backend: str,
+    models: "Sequence[str]",
+    options: dict[str, Any],
+    *,
+    distributed: str | None = None,
+    workers: int = 1,
+    gpus_per_worker: float = 0.0,
 ) -> "list[Backend]":
     """Return one backend per model; several endpoints of one model become a pool.
 
     Raises:
         ThinkrouteError: It cannot be built; the message says why.
     """
-    from policies import build_backend
+    from policies import UnknownNameError, build_backend
 
     urls = options.get("base_urls")
-    if backend != "openai" or urls is None:
-        return [build_backend(backend, model, **options) for model in models]
-    from policies.backends.openai import OpenAIBackend
-    from policies.backends.pool import EndpointPool
-
     rest = {name: value for name, value in options.items() if name != "base_urls"}
-    pools: list[Backend] = []
-    for model in models:
-        pools.append(EndpointPool([OpenAIBackend(model, url, **rest) for url in urls]))
-    return pools
+    if distributed is not None:
+        if distributed != "ray":
+            raise UnknownNameError("distribution", distributed, ["ray"])
+        from calibration.distributed import RayBackend
+
+        own = [rest if urls is None else {**rest, "base_url": url} for url in urls or [""]]
+        shares = [own[number % len(own)] for number in range(max(workers, len(own)))]
+        return [
+            RayBackend(backend, model, shares, gpus_per_worker=gpus_per_worker) for model in models
+        ]
+    if backend == "openai" and urls is not None:
+        from policies.backends.pool import connect
+
+        return [connect(model, urls, **rest) for model in models]
+    return [build_backend(backend, model, **options) for model in models]
 
 
 def prices_of(path: "Path | None", models: "Sequence[str]") -> "dict[str, Price]":

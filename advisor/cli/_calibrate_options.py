@@ -20,6 +20,7 @@ __all__ = [
     "Distributed",
     "DryRun",
     "GoldColumn",
+    "GpusPerWorker",
     "GraderName",
     "GroupColumn",
     "Instruction",
@@ -221,6 +222,10 @@ Distributed = Annotated[
 ]
 Workers = Annotated[
     int, typer.Option(min=1, help="Workers of --distributed.", rich_help_panel=_MACHINES)
+]
+GpusPerWorker = Annotated[
+    float,
+    typer.Option(min=0, help="Graphics processors of each worker.", rich_help_panel=_MACHINES),
 ]
 Resume = Annotated[
     bool,

@@ -60,6 +60,9 @@ def calibrate(
     max_total_tokens: o.MaxTotalTokens = None,
     max_usd: o.MaxUsd = None,
     max_seconds: o.MaxSeconds = None,
+    distributed: o.Distributed = None,
+    workers: o.Workers = 1,
+    gpus_per_worker: o.GpusPerWorker = 0.0,
     prompt_column: o.PromptColumn = None,
     gold_column: o.GoldColumn = None,
     options_column: o.OptionsColumn = None,
@@ -119,7 +122,12 @@ def calibrate(
         dialect=dialect,
         extra=backend_option or (),
     )
-    backends = build_backends(backend, split(model), how)
+    backends = build_backends(
+        *(backend, split(model), how),
+        distributed=None if dry_run else distributed,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+    )
     usual = usual_options(backend)
     options = DecodingOptions(
         max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ._output import cells_table, format_share, note, print_json, print_table, print_text, table
+from .tables_import import import_table
 
 __all__ = ["tables"]
 
@@ -82,6 +83,33 @@ def show_table(
         )
     )
     print_text(f"source: {published.source}")
+
+
+tables.command("import")(import_table)
+
+
+@tables.command("repair")
+def repair_table(
+    run: Annotated[Path, typer.Argument(help="A run folder with a damaged run.sqlite.")],
+    as_json: _AsJson = False,
+) -> None:
+    """Save what can be trusted of a damaged run; the same advisor calibrate asks the rest again.
+
+    Example: advisor tables repair runs/first
+
+    The damaged file is kept beside the new one.
+    """
+    from calibration import repair_store, store_path
+
+    repair = repair_store(store_path(run))
+    if as_json:
+        print_json({"run": str(run), **asdict(repair), "original": str(repair.original)})
+        return
+    print_text(
+        f"saved {repair.n_saved:,} samples; {repair.n_damaged:,} were damaged, and at "
+        f"{repair.n_gaps:,} places nothing could be read"
+    )
+    print_text(f"the damaged file: {repair.original}")
 
 
 @tables.command("rebuild")

@@ -1,6 +1,7 @@
 """Tasks: questions with gold answers and the grader that judges them."""
 
 import hashlib
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,10 +61,13 @@ def take_in_fixed_order(
 ) -> tuple[Question, ...]:
     """Return questions in an order drawn by hash, so that any prefix is a random sample.
 
-    Raising `limit` later keeps the questions already asked.
+    Raising `limit` later keeps the questions already asked. With a limit, only so many questions
+    are held in memory.
     """
 
     def order(question: Question) -> bytes:
         return hashlib.sha256(f"{seed}/{question.id}".encode()).digest()
 
-    return tuple(sorted(questions, key=order)[:limit])
+    if limit is None:
+        return tuple(sorted(questions, key=order))
+    return tuple(heapq.nsmallest(limit, questions, key=order))

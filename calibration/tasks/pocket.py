@@ -38,4 +38,11 @@ def pocket_task(name: str, *, limit: int | None, seed: int) -> Task:
                 f"{name} has about {len(questions):,} questions, fewer than {wanted:,}",
                 hint="lower the limit",
             )
-    return Task(name, task_type, tuple(questions.values()), "pocket")
+    return Task(
+        name,
+        task_type,
+        tuple(questions.values()),
+        "pocket",
+        source="the generator of the pocket tasks, held-out split",
+        licence="Apache-2.0",
+    )

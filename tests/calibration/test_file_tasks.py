@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: str) -> No
     assert "no questions" in load_error(tmp_path / name).message
 
 
-GOOD_LINE = '{"prompt": "a?", "gold": "1"}'
+GOOD_LINE = '{"prompt": "a?", "gold": "A"}'
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,14 @@ def test_raising_the_limit_of_a_pocket_task_keeps_its_questions(name: str) -> No
     assert set(other.questions) != set(small.questions)
 
 
+def test_a_level_column_is_read_where_it_is_named(tmp_path: Path) -> None:
+    row = {"prompt": "a?", "gold": "1", "level": "4"}
+    path = write_jsonl(tmp_path / "m.jsonl", row)
+    assert load(path).questions[0].level is None
+    named = ColumnMapping(instruction="", level="level")
+    assert load(path, named).questions[0].level == 4
+
+
 def test_raising_the_limit_of_a_file_keeps_its_questions(tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}?", "gold": n} for n in range(200)]
     path = write_jsonl(tmp_path / "m.jsonl", *rows)
@@ -324,6 +333,21 @@ def test_raising_the_limit_of_a_file_keeps_its_questions(tmp_path: Path) -> None
     assert [len(task.questions) for task in tasks] == [1, 20, 199, 200, 200, 200]
     assert all(task.questions == tasks[-1].questions[: len(task.questions)] for task in tasks)
     assert [q.prompt for q in tasks[-1].questions] != [row["prompt"] for row in rows]
+
+
+def test_a_large_file_is_never_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    with path.open("w") as file:
+        for n in range(2_000):
+            file.write(json.dumps({"prompt": f"{n} " + "x" * 3000, "gold": n}) + "\n")
+    tracemalloc.start()
+    try:
+        task = load(path, limit=10)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(task.questions) == 10
+    assert peak < path.stat().st_size / 4
 
 
 CELL = st.text(
