@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from ._ceilings import Ceilings
     from ._check_replay import ReplayCheck, check_replay
     from ._compare import ArmComparison, ComparisonRow, CostDifference, compare_arms
+    from ._judging import JudgedRun, judge_run
     from ._models import ModelFacts, describe_model
     from ._outcomes import Cell, ImportedOutcome, Outcome, OutcomeRecord
     from ._plan import Plan, PlanSize, Sample
     from ._race_run import RaceSettings, run_race
+    from ._race_state import ArmResult, PairResult, RaceOutcome, RaceResult
+    from ._racing import Race
     from ._run import Progress, RunSummary, run_plan, store_path
     from ._salvage import Repair, repair_store
     from ._store import RunStore
@@ -35,20 +38,26 @@ __distribution__ = "thinkroute"
 __all__ = [
     "Arm",
     "ArmComparison",
+    "ArmResult",
     "Ceilings",
     "Cell",
     "ColumnMapping",
     "ComparisonRow",
     "CostDifference",
     "ImportedOutcome",
+    "JudgedRun",
     "MeasuredTable",
     "ModelFacts",
     "Outcome",
     "OutcomeRecord",
+    "PairResult",
     "Plan",
     "PlanSize",
     "Progress",
     "Question",
+    "Race",
+    "RaceOutcome",
+    "RaceResult",
     "RaceSettings",
     "Repair",
     "ReplayCheck",
@@ -60,6 +69,7 @@ __all__ = [
     "check_replay",
     "compare_arms",
     "describe_model",
+    "judge_run",
     "load_tasks",
     "repair_store",
     "run_plan",
@@ -78,6 +88,7 @@ _HOMES = {
     "Cell": "._outcomes",
     "ColumnMapping": ".tasks",
     "ImportedOutcome": "._outcomes",
+    "JudgedRun": "._judging",
     "MeasuredTable": "._table",
     "ModelFacts": "._models",
     "Outcome": "._outcomes",
@@ -86,6 +97,11 @@ _HOMES = {
     "PlanSize": "._plan",
     "Progress": "._run",
     "Question": ".tasks",
+    "ArmResult": "._race_state",
+    "PairResult": "._race_state",
+    "Race": "._racing",
+    "RaceOutcome": "._race_state",
+    "RaceResult": "._race_state",
     "RaceSettings": "._race_run",
     "Repair": "._salvage",
     "ReplayCheck": "._check_replay",
@@ -96,6 +112,7 @@ _HOMES = {
     "aggregate": "._table",
     "check_replay": "._check_replay",
     "describe_model": "._models",
+    "judge_run": "._judging",
     "load_tasks": ".tasks",
     "repair_store": "._salvage",
     "run_plan": "._run",

@@ -192,7 +192,8 @@ def compare_arms(
     by_holm = holm([row.p_value for row in judged])
     by_bh = benjamini_hochberg([row.p_value for row in judged])
     adjusted = {
-        row.task: (strict, loose) for row, strict, loose in zip(judged, by_holm, by_bh, strict=True)
+        row.task: replace(row, p_holm=strict, p_bh=loose)
+        for row, strict, loose in zip(judged, by_holm, by_bh, strict=True)
     }
     return ArmComparison(
         first,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from policies import InvalidInputError
 
@@ -25,7 +25,7 @@ class RaceSettings:
         target_halfwidth: Stop an arm at this half-width of its accuracy.
         tie_margin: Call two arms equal when they are shown to differ by at most this.
         accuracy_tolerance: How much worse a cheaper arm may be and still beat another one.
-        confidence: Probability that all claims about a task are right.
+        confidence: Probability that all claims about a task and a model are right.
         block_questions: Questions of each task between two decisions.
     """
 
@@ -48,8 +48,9 @@ async def run_race(
 ) -> RunSummary:
     """Ask a plan's questions block by block, each task's arms only until they are decided.
 
-    Each task is a race of its own. What it found is kept under `races` in the store, whose cells
-    then carry anytime intervals. A race that is interrupted goes on with the same decisions,
+    Each task is a race of its own between the arms of one model: with arms of all models at once
+    every claim would have to hold against many more, and take most of the questions. What it found
+    is kept under `races` in the store, whose cells then carry anytime intervals. A race that is interrupted goes on with the same decisions,
     since they follow from the stored outcomes. Costs are FLOPs if all arms' are known, generated
     tokens otherwise.
 
@@ -69,17 +70,7 @@ async def run_race(
     """
     _check(plan, concurrency)
     run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress)
-    arms = [arm.name for arm in plan.arms]
-    races = {
-        task.name: Race(
-            arms,
-            confidence=settings.confidence,
-            target_halfwidth=settings.target_halfwidth,
-            tie_margin=settings.tie_margin,
-            accuracy_tolerance=settings.accuracy_tolerance,
-        )
-        for task in plan.tasks
-    }
+    races = {place: _new_race(plan, place, settings) for place in _places(plan)}
     has_flops = all(arm.facts.architecture is not None for arm in plan.arms)
     outcomes: dict[str, RaceOutcome | None] = {}
 
@@ -92,15 +83,20 @@ async def run_race(
         learn(key, *known)
     run.on_outcome = learn
     for blocks in _rounds(plan, settings.block_questions):
-        active = [s for block in blocks for s in block if s.arm.name in races[s.task.name].active]
+        active = [
+            sample
+            for block in blocks
+            for sample in block
+            if sample.arm.name in races[_place(sample)].active
+        ]
         run.leave_out(sum(map(len, blocks)) - len(active))
         await run.ask([s for s in active if s.key not in run.finished], replay=replay)
         if run.is_stopped:
             break
-        for block in blocks:
-            race = races[block[0].task.name]
-            race.feed(_fed(block, race, outcomes))
-        store.set_meta("races", {name: _document(race) for name, race in races.items()})
+        for place, samples in _by_place(blocks).items():
+            if not races[place].is_over:
+                races[place].feed(_fed(samples, races[place], outcomes))
+        store.set_meta("races", _documents(races))
     return run.summary()
 
 
@@ -118,6 +114,40 @@ def _check(plan: Plan, concurrency: int | None) -> None:
                 f"questions of {task.name!r} share documents, so they are not independent",
                 hint="measure this task without --race",
             )
+
+
+class _Place(NamedTuple):
+    """Where a race is run."""
+
+    task: str
+    model: str
+
+
+def _place(sample: Sample) -> _Place:
+    return _Place(sample.task.name, sample.arm.facts.model)
+
+
+def _places(plan: Plan) -> list[_Place]:
+    models = dict.fromkeys(arm.facts.model for arm in plan.arms)
+    return [_Place(task.name, model) for task in plan.tasks for model in models]
+
+
+def _new_race(plan: Plan, place: _Place, settings: RaceSettings) -> Race:
+    return Race(
+        [arm.name for arm in plan.arms if arm.facts.model == place.model],
+        confidence=settings.confidence,
+        target_halfwidth=settings.target_halfwidth,
+        tie_margin=settings.tie_margin,
+        accuracy_tolerance=settings.accuracy_tolerance,
+    )
+
+
+def _by_place(blocks: list[list[Sample]]) -> dict[_Place, list[Sample]]:
+    found: dict[_Place, list[Sample]] = {}
+    for block in blocks:
+        for sample in block:
+            found.setdefault(_place(sample), []).append(sample)
+    return found
 
 
 def _rounds(plan: Plan, n_questions: int) -> list[list[list[Sample]]]:
@@ -140,6 +170,14 @@ def _fed(
         if outcome is not None and sample.arm.name in race.active:
             row[sample.arm.name] = outcome
     return fed
+
+
+def _documents(races: Mapping[_Place, Race]) -> dict[str, dict[str, Any]]:
+    """Return what the races have found, by task and model."""
+    found: dict[str, dict[str, Any]] = {}
+    for place, race in races.items():
+        found.setdefault(place.task, {})[place.model] = _document(race)
+    return found
 
 
 def _document(race: Race) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from policies import Completion
 
@@ -12,7 +13,9 @@ from ._outcomes import ImportedOutcome
 from .graders import Judgement
 
 __all__ = [
+    "Answer",
     "ArmRow",
+    "Damage",
     "Source",
     "StoredSample",
     "checksum",
@@ -99,6 +102,42 @@ class StoredSample:
     usd: float | None = None
     spent_usd: float | None = None
     trace: bool = False
+
+
+class Answer(NamedTuple):
+    """A graded answer.
+
+    Attributes:
+        key: The sample's key.
+        task: Its task.
+        prompt: The question.
+        gold: The right answer, as the task's grader takes it.
+        text: The answer.
+        outcome: `correct` or `wrong`.
+    """
+
+    key: str
+    task: str
+    prompt: str
+    gold: str
+    text: str
+    outcome: str
+
+
+class Damage(NamedTuple):
+    """A stored generation whose bytes are not those that were written.
+
+    Attributes:
+        key: The sample's key.
+        task: Its task.
+        question: Its question.
+        policy: Its policy.
+    """
+
+    key: str
+    task: str
+    question: str
+    policy: str
 
 
 def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]:

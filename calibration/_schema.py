@@ -12,7 +12,16 @@ from pathlib import Path
 
 from policies import ArtifactTooNewError, StoreError
 
-__all__ = ["GENERATION_COLUMNS", "SCHEMA_VERSION", "SCORE_COLUMNS", "connect", "replacing_text"]
+__all__ = [
+    "GENERATION_COLUMNS",
+    "INSERT_GENERATION",
+    "INSERT_QUESTION",
+    "INSERT_SCORE",
+    "SCHEMA_VERSION",
+    "SCORE_COLUMNS",
+    "connect",
+    "replacing_text",
+]
 
 SCHEMA_VERSION = 2
 
@@ -29,6 +38,16 @@ SCORE_COLUMNS = (
     *("key", "grader", "version", "outcome", "extracted", "credit", "problem", "checksum"),
 )
 """Columns of a score in the order in which rows are written."""
+
+INSERT_GENERATION = (
+    f"INSERT OR REPLACE INTO generation ({', '.join(GENERATION_COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES ({', '.join('?' * len(GENERATION_COLUMNS))})"
+)
+INSERT_SCORE = (
+    f"INSERT OR REPLACE INTO score ({', '.join(SCORE_COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES ({', '.join('?' * len(SCORE_COLUMNS))})"
+)
+INSERT_QUESTION = "INSERT OR REPLACE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

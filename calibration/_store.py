@@ -8,69 +8,53 @@ Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import queue
 import sqlite3
 import threading
 from array import array
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 from policies import Completion, FinishReason, StoreError, Usage
 
 from ._aggregate import JOIN, CellKey, cell_sums, cell_times, ledger_sums
+from ._imported import chunks, write_imported
 from ._lock import lock_store
 from ._outcomes import ImportedOutcome, Outcome, OutcomeRecord
 from ._rows import (
+    Answer,
     ArmRow,
+    Damage,
     StoredSample,
     generation_row,
-    imported_rows,
     is_intact,
     pack_ids,
     score_row,
+    storable,
     unpack_ids,
 )
-from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, connect, replacing_text
+from ._schema import (
+    GENERATION_COLUMNS,
+    INSERT_GENERATION,
+    INSERT_QUESTION,
+    INSERT_SCORE,
+    SCORE_COLUMNS,
+    connect,
+    replacing_text,
+)
 from .graders import Grader, judge
 
-__all__ = ["ArmRow", "Damage", "RunStore", "StoredSample", "chunks"]
+__all__ = ["Answer", "ArmRow", "Damage", "RunStore", "StoredSample"]
 
-_T = TypeVar("_T")
-
-_INSERT_GENERATION = (
-    f"INSERT OR REPLACE INTO generation ({', '.join(GENERATION_COLUMNS)})"  # noqa: S608 - constants
-    f" VALUES ({', '.join('?' * len(GENERATION_COLUMNS))})"
-)
-_INSERT_SCORE = (
-    f"INSERT OR REPLACE INTO score ({', '.join(SCORE_COLUMNS)})"  # noqa: S608 - constants
-    f" VALUES ({', '.join('?' * len(SCORE_COLUMNS))})"
-)
 _INSERT_TRACE = "INSERT OR REPLACE INTO trace VALUES (?, ?)"
-_INSERT_QUESTION = "INSERT OR REPLACE INTO question VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GROUP_SIZE = 4096
 _KNOWN_WIRES = 4096
 _RESCORE_THREADS = 4
 _OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
-
-
-class Damage(NamedTuple):
-    """A stored generation whose bytes are not those that were written.
-
-    Attributes:
-        key: The sample's key.
-        task: Its task.
-        question: Its question.
-        policy: Its policy.
-    """
-
-    key: str
-    task: str
-    question: str
-    policy: str
 
 
 class RunStore:
@@ -196,7 +180,7 @@ class RunStore:
         Their ids are hashes of what they hold, so writing them again heals a damaged row.
         """
         with self._guarded(), self._connection:
-            self._connection.executemany(_INSERT_QUESTION, rows)
+            self._connection.executemany(INSERT_QUESTION, rows)
 
     def finished_keys(self) -> set[str]:
         """Return the keys of samples that need not be asked again; errors are not among them."""
@@ -257,34 +241,11 @@ class RunStore:
             source: Where they come from; kept beside the run's other sources.
 
         Raises:
-            StoreError: The store cannot be written, or holds measured answers of such a model.
+            StoreError: The store cannot be written, holds measured answers of such a model, or
+                knows a question under the same id in another task.
         """
-        identity = json.dumps({"backend": {"backend": "imported"}})
-        arms: dict[tuple[str, str, str], int] = {}
-        n_new = 0
-        for group in chunks(outcomes, _GROUP_SIZE):
-            rows: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {}
-            for one in group:
-                name = (one.model, one.policy, one.recipe)
-                if name not in arms:
-                    row = ArmRow(one.model, one.size, one.policy, one.recipe, identity)
-                    arms[name] = self.add_arm(row)
-                parts = (*name, one.task, one.question_id, str(one.repeat))
-                key = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
-                rows.setdefault(key, imported_rows(key, arms[name], one))
-            self.add_questions(
-                [
-                    (o.question_id, o.task, o.task_type, o.group, None, o.prompt, o.gold)
-                    for o in group
-                ]
-            )
-            with self._guarded(), self._connection:
-                before = self._connection.total_changes
-                insert = _INSERT_GENERATION.replace("OR REPLACE", "OR IGNORE")
-                self._connection.executemany(insert, [row for row, _ in rows.values()])
-                n_new += self._connection.total_changes - before
-                insert = _INSERT_SCORE.replace("OR REPLACE", "OR IGNORE")
-                self._connection.executemany(insert, [score for _, score in rows.values()])
+        with self._guarded():
+            n_new = write_imported(self._connection, outcomes, self.add_arm)
         sources: list[Any] = self.get_meta("imported") or []
         if dict(source) not in sources:
             self.set_meta("imported", [*sources, dict(source)])
@@ -304,6 +265,42 @@ class RunStore:
                 fields: list[Any] = list(row)
                 fields[_OUTCOME_FIELD] = Outcome(fields[_OUTCOME_FIELD])
                 yield OutcomeRecord(*fields)
+
+    def answers(self, limit: int | None = None) -> list[Answer]:
+        """Return every answer that was graded, at most `limit` per task, in the order of keys."""
+        query = f"""
+            SELECT g.key, q.task, q.prompt, q.gold, g.text, s.outcome {JOIN}
+            WHERE s.outcome IN ('correct', 'wrong') AND g.text IS NOT NULL ORDER BY g.key
+        """
+        kept: list[Answer] = []
+        n_kept: Counter[str] = Counter()
+        with self._guarded():
+            for row in map(Answer._make, self._connection.execute(query)):
+                if limit is None or n_kept[row.task] < limit:
+                    n_kept[row.task] += 1
+                    kept.append(row)
+        return kept
+
+    def verdicts(self, judge: str) -> dict[str, str]:
+        """Return what a judge has said, by key."""
+        with self._guarded():
+            return dict(
+                self._connection.execute(
+                    "SELECT key, verdict FROM judgement WHERE judge = ?", (judge,)
+                )
+            )
+
+    def add_verdict(self, judge: str, key: str, verdict: str, reply: str | None) -> None:
+        """Write down what a judge has said of an answer.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        with self._guarded(), self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO judgement (key, judge, verdict, text) VALUES (?, ?, ?, ?)",
+                (key, judge, verdict, storable(reply)),
+            )
 
     def rescore(self, task: str, grader: Grader) -> int:
         """Judge a task's finished answers again, without asking any model; return how many.
@@ -337,7 +334,7 @@ class RunStore:
             for group in chunks(rows, _GROUP_SIZE):
                 scores = list(pool.map(score, group) if grader.is_slow else map(score, group))
                 with self._connection:
-                    self._connection.executemany(_INSERT_SCORE, scores)
+                    self._connection.executemany(INSERT_SCORE, scores)
                 n_graded += len(scores)
         return n_graded
 
@@ -456,18 +453,6 @@ def _any_text(connection: sqlite3.Connection) -> Generator[None]:
         connection.text_factory = before
 
 
-def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Yield items in lists of `size`; the last may be shorter."""
-    group: list[_T] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
 def _write_group(
     connection: sqlite3.Connection, group: Sequence[StoredSample], wires: dict[str, int]
 ) -> None:
@@ -481,8 +466,8 @@ def _write_group(
             found = connection.execute("SELECT id FROM wire WHERE body = ?", (body,))
             wires[body] = int(found.fetchone()[0])
         rows.append(generation_row(sample, None if body is None else wires[body]))
-    connection.executemany(_INSERT_GENERATION, rows)
-    connection.executemany(_INSERT_SCORE, [score_row(sample) for sample in group])
+    connection.executemany(INSERT_GENERATION, rows)
+    connection.executemany(INSERT_SCORE, [score_row(sample) for sample in group])
     connection.executemany(
         _INSERT_TRACE,
         [

@@ -62,7 +62,7 @@ class MeasuredTable:
         cells: list[Cell] = []
         for row in store.cell_sums():
             key = CellKey(**{name: row[name] for name in CellKey._fields})
-            race = races.get(key.task)
+            race = races.get(key.task, {}).get(key.model)
             anytime = None
             if race is not None and row["n"]:
                 # It holds at whatever moment one looks, so also for samples asked afterwards.

@@ -12,6 +12,7 @@ from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .fit import fit
+from .judge import judge
 from .recommend import recommend
 from .tables import tables
 
@@ -54,6 +55,7 @@ app.command()(calibrate)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(judge)
 app.command()(ask)
 app.command()(recommend)
 app.add_typer(tables, name="tables")

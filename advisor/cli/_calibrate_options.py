@@ -116,8 +116,11 @@ BackendOption = Annotated[
     ),
 ]
 Config = Annotated[
-    Path | None,
-    typer.Option(help="The model's config.json; FLOPs need it.", rich_help_panel=_MODEL),
+    str | None,
+    typer.Option(
+        help="The model's config.json, or its name on the hub; FLOPs need it.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Size = Annotated[
     str | None, typer.Option(help="Parameter count such as 8B.", rich_help_panel=_MODEL)

@@ -40,7 +40,7 @@ class Measured:
         summary: What was done now.
         table: All cells.
         ledger: Tokens spent, and tokens that production or separate runs would spend.
-        races: Per task what a race has found.
+        races: Per task and model what a race has found.
     """
 
     summary: "RunSummary"
@@ -165,5 +165,12 @@ def provenance(plan: "Plan", how: RunSettings) -> dict[str, Any]:
             }
             for task in plan.tasks
         ],
-        "arms": [{"arm": arm.name, "backend": dict(arm.backend.identity())} for arm in plan.arms],
+        "arms": [
+            {
+                "arm": arm.name,
+                "backend": dict(arm.backend.identity()),
+                "price": None if arm.price is None else arm.price.to_json(),
+            }
+            for arm in plan.arms
+        ],
     }

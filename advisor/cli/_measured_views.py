@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["run_check", "show_race"]
 
 
-def show_race(task: str, race: Mapping[str, Any]) -> None:
-    """Print where a task's race stands."""
+def show_race(title: str, race: Mapping[str, Any]) -> None:
+    """Print where a race stands."""
     rows = [
         (
             arm["arm"],
@@ -30,7 +30,7 @@ def show_race(task: str, race: Mapping[str, Any]) -> None:
         )
         for arm in race["arms"]
     ]
-    print_table(table(f"race: {task}", ("arm", "n", "rank", "stopped as", "by"), rows))
+    print_table(table(f"race: {title}", ("arm", "n", "rank", "stopped as", "by"), rows))
     print_text(
         f"{race['n_outcomes']:,} answers of {race['n_questions'] * len(race['arms']):,};"
         f" all of it holds at {race['confidence']:.0%} confidence, at any moment one looks"

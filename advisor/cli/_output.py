@@ -101,7 +101,7 @@ def cells_table(title: str, cells: Sequence["Cell"]) -> "Table":
                 format_interval(cell.accuracy, cell.ci_low, cell.ci_high),
                 str(cell.n_cut),
                 str(cell.n_error),
-                f"{cell.mean_tokens:.1f}" if cell.n else "-",
+                "-" if math.isnan(cell.mean_tokens) else f"{cell.mean_tokens:.1f}",
                 format_flops(cell.mean_flops),
             )
             for cell in cells

@@ -298,8 +298,9 @@ def _show_result(out: Path, measured: Measured, as_json: bool) -> None:
                 f"generated {spent:,} tokens for what separate runs per budget would spend"
                 f" {native:,} on ({spent / native:.2f}x)"
             )
-        for task, race in measured.races.items():
-            show_race(task, race)
+        for task, races in measured.races.items():
+            for model, race in races.items():
+                show_race(f"{model}, {task}", race)
         print_text(f"run:   {out}\ntable: {out / 'table.csv'}")
     if summary.n_error:
         note(f"{summary.n_error} samples failed and are not counted: run again to retry them")

@@ -55,11 +55,9 @@ def show_comparison(result: "ArmComparison") -> None:
                 "first",
                 "second",
                 f"difference [{result.confidence:.0%}]",
-                "only first",
-                "only second",
+                "only one right",
                 "p",
                 "p (Holm)",
-                "p (BH)",
                 "tokens",
                 "FLOPs",
             ),
@@ -67,10 +65,12 @@ def show_comparison(result: "ArmComparison") -> None:
         )
     )
     overall = result.overall
+    shown = _p(overall.p_value)
+    p_value = f"p {shown.replace('<', '< ')}" if shown.startswith("<") else f"p = {shown}"
     print_text(
-        f"all tasks: {_signed(overall.difference)} accuracy "
+        f"{'all tasks' if len(rows) > 1 else rows[0].task}: {_signed(overall.difference)} accuracy "
         f"[{_signed(overall.ci_low)}, {_signed(overall.ci_high)}], "
-        f"p = {_p(overall.p_value)}; paired on {overall.n:,} questions"
+        f"{p_value}; paired on {overall.n:,} questions"
     )
     if overall.p_value != overall.p_mcnemar:
         print_text(
@@ -90,12 +90,10 @@ def _cells(row: "ComparisonRow") -> tuple[str, ...]:
         format_share(row.first_accuracy),
         format_share(row.second_accuracy),
         f"{_signed(row.difference)} [{_signed(row.ci_low)}, {_signed(row.ci_high)}]",
-        str(row.n_first_better),
-        str(row.n_second_better),
+        f"{row.n_first_better} : {row.n_second_better}",
         _p(row.p_value),
         # All tasks together are one hypothesis; nothing to adjust.
         _p(row.p_holm) if row.task else "-",
-        _p(row.p_bh) if row.task else "-",
         _cost(row.tokens),
         _flops(row.flops),
     )

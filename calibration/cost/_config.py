@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 from policies import InvalidInputError
 
 from ._families import FAMILIES, Family
+from ._fields import Fields
+from ._latent import LatentAttention
 from ._layer import Layer
+from ._refusals import refusal
 
 __all__ = ["ParsedConfig", "parse_config"]
 
-_Entry = TypeVar("_Entry", str, int)
-
+_LATENT_TYPES = {name for name, family in FAMILIES.items() if family.is_latent}
 _MAX_LAYERS = 10_000
 _N_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _SHARED_FIELDS = {"gated": "shared_expert_intermediate_size", "count": "n_shared_experts"}
@@ -30,63 +32,6 @@ class ParsedConfig:
     n_other_params: int
 
 
-class _Fields:
-    """Fields of one configuration; collects what is wrong with them, to say it all at once."""
-
-    def __init__(self, config: Mapping[str, object]) -> None:
-        self._config = config
-        self.problems: list[str] = []
-
-    def has(self, name: str) -> bool:
-        return self._config.get(name) is not None
-
-    def mentions(self, name: str) -> bool:
-        return name in self._config
-
-    def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
-        """Return the first field present; without a default its absence is a problem."""
-        for name in names:
-            value = self._config.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-                self.problems.append(f"{name}={value!r} is not an integer >= {minimum}")
-                return minimum
-            return value
-        if default is None:
-            self.problems.append(f"{' or '.join(names)} is missing")
-            return minimum
-        return default
-
-    def boolean(self, name: str, *, default: bool) -> bool:
-        value = self._config.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.problems.append(f"{name}={value!r} is not true or false")
-            return default
-        return value
-
-    def sequence(self, name: str, kind: type[_Entry]) -> list[_Entry] | None:
-        value = self._config.get(name)
-        if value is None:
-            return None
-        entries = cast("list[object]", value) if isinstance(value, list | tuple) else [None]
-        found = [entry for entry in entries if isinstance(entry, kind)]
-        if len(found) < len(entries):
-            self.problems.append(f"{name} is not a list of {kind.__name__}")
-            return None
-        return found
-
-    def raise_problems(self) -> None:
-        if self.problems:
-            raise InvalidInputError(
-                f"configuration cannot be used: {'; '.join(self.problems)}",
-                hint="give the checkpoint's own config.json",
-                code="invalid-model-config",
-            )
-
-
 def parse_config(config: Mapping[str, object]) -> ParsedConfig:
     """Return the shape that a configuration describes.
 
@@ -96,7 +41,7 @@ def parse_config(config: Mapping[str, object]) -> ParsedConfig:
     """
     text = _text_config(config)
     family = _family(text)
-    fields = _Fields(text)
+    fields = Fields(text)
     hidden = fields.integer("hidden_size")
     vocab = fields.integer("vocab_size")
     n_layers = fields.integer("num_hidden_layers")
@@ -105,7 +50,11 @@ def parse_config(config: Mapping[str, object]) -> ParsedConfig:
     is_tied = fields.boolean("tie_word_embeddings", default=family.is_tied_default)
     fields.raise_problems()
     layers = _layers(fields, family, hidden, n_layers)
-    return ParsedConfig(hidden, vocab, layers, is_tied, n_other_params=hidden)
+    n_other_params = family.norm_vectors * hidden
+    if family.head_bias is not None and fields.boolean(family.head_bias, default=False):
+        n_other_params += vocab
+    fields.raise_problems()
+    return ParsedConfig(hidden, vocab, layers, is_tied, n_other_params)
 
 
 def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -119,15 +68,9 @@ def _text_config(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _family(config: Mapping[str, object]) -> Family:
-    for name in ("kv_lora_rank", "q_lora_rank"):
-        if config.get(name) is not None:
-            raise _unsupported(f"latent attention ({name}={config[name]!r})")
-    types = config.get("layer_types")
-    is_list = isinstance(types, list | tuple)
-    kinds = {str(kind) for kind in cast("list[object]", types)} if is_list else set[str]()
-    if strange := sorted(kinds - {"full_attention", "sliding_attention"}):
-        raise _unsupported(f"layers of type {', '.join(strange)}")
     model_type = config.get("model_type")
+    if reason := refusal(config, _LATENT_TYPES):
+        raise _unsupported(reason)
     if not isinstance(model_type, str):
         raise InvalidInputError(
             "configuration cannot be used: model_type is missing",
@@ -147,19 +90,29 @@ def _unsupported(what: str) -> InvalidInputError:
     )
 
 
-def _layers(fields: _Fields, family: Family, hidden: int, n_layers: int) -> tuple[Layer, ...]:
+def _layers(fields: Fields, family: Family, hidden: int, n_layers: int) -> tuple[Layer, ...]:
     n_heads = fields.integer("num_attention_heads")
-    is_given = fields.mentions("num_key_value_heads") or not family.requires_kv_heads
-    n_kv_heads = fields.integer("num_key_value_heads", default=n_heads if is_given else None)
-    head_dim = _head_dim(fields, family, hidden, n_heads)
+    latent = _latent(fields) if family.is_latent else None
+    if latent is not None:
+        # Whatever the file says about shared heads: latents are expanded for each head.
+        n_kv_heads, head_dim = n_heads, latent.nope_dim + latent.rope_dim
+    else:
+        is_given = fields.mentions("num_key_value_heads") or not family.requires_kv_heads
+        n_kv_heads = fields.integer("num_key_value_heads", default=n_heads if is_given else None)
+        head_dim = _head_dim(fields, family, hidden, n_heads)
     windows = _windows(fields, family, n_layers)
     sparse = _sparse_layers(fields, family, n_layers)
     intermediate = 0 if all(sparse) else fields.integer("intermediate_size")
     mixture = _mixture(fields, family) if any(sparse) else _NO_MIXTURE
-    mlp_bias = family.has_mlp_bias_option and fields.boolean("mlp_bias", default=False)
-    other = family.norms * hidden
-    other += _attention_extras(fields, family, hidden, (n_heads, n_kv_heads, head_dim))
-    other += 2 * intermediate + hidden if mlp_bias else 0
+    other = family.norms * family.norm_vectors * hidden + family.n_activation_params
+    if latent is not None:
+        other += _latent_extras(fields, family, hidden, latent)
+    else:
+        other += _attention_extras(fields, family, hidden, (n_heads, n_kv_heads, head_dim))
+    # One field for all biases has one default.
+    bias_default = family.mlp_bias == family.qkv_bias and family.qkv_bias_default
+    if family.mlp_bias is not None and fields.boolean(family.mlp_bias, default=bias_default):
+        other += (2 if family.is_gated else 1) * intermediate + hidden
     router_bias = mixture.n_experts if family.has_expert_bias else 0
     fields.raise_problems()
     return tuple(
@@ -174,13 +127,15 @@ def _layers(fields: _Fields, family: Family, hidden: int, n_layers: int) -> tupl
             moe_intermediate=mixture.intermediate if is_sparse else 0,
             has_shared_gate=is_sparse and family.shared == "gated",
             has_expert_bias=is_sparse and family.has_expert_bias,
+            latent=latent,
+            is_gated=family.is_gated,
             n_other_params=other + (router_bias if is_sparse else 0),
         )
         for window, is_sparse in zip(windows, sparse, strict=True)
     )
 
 
-def _head_dim(fields: _Fields, family: Family, hidden: int, n_heads: int) -> int:
+def _head_dim(fields: Fields, family: Family, hidden: int, n_heads: int) -> int:
     if fields.has("head_dim") or family.requires_head_dim:
         return fields.integer("head_dim")
     if hidden % n_heads:
@@ -190,8 +145,28 @@ def _head_dim(fields: _Fields, family: Family, hidden: int, n_heads: int) -> int
     return max(hidden // n_heads, 1)
 
 
+def _latent(fields: Fields) -> LatentAttention:
+    if not fields.mentions("q_lora_rank"):
+        fields.problems.append("q_lora_rank is missing (null means none)")
+    return LatentAttention(
+        kv_rank=fields.integer("kv_lora_rank"),
+        q_rank=fields.integer("q_lora_rank") if fields.has("q_lora_rank") else 0,
+        nope_dim=fields.integer("qk_nope_head_dim"),
+        rope_dim=fields.integer("qk_rope_head_dim"),
+        value_dim=fields.integer("v_head_dim"),
+    )
+
+
+def _latent_extras(fields: Fields, family: Family, hidden: int, latent: LatentAttention) -> int:
+    """Return the parameters of latent attention outside its matrices: norms and biases."""
+    norms = latent.q_rank + latent.kv_rank
+    if not fields.boolean(str(family.qkv_bias), default=family.qkv_bias_default):
+        return norms
+    return norms + latent.q_rank + latent.n_cached_values + hidden
+
+
 def _attention_extras(
-    fields: _Fields, family: Family, hidden: int, heads: tuple[int, int, int]
+    fields: Fields, family: Family, hidden: int, heads: tuple[int, int, int]
 ) -> int:
     """Return the parameters of attention outside its matrices: biases, norms, sinks."""
     n_heads, n_kv_heads, head_dim = heads
@@ -200,19 +175,23 @@ def _attention_extras(
         if isinstance(family.qkv_bias, str)
         else family.qkv_bias
     )
+    has_output_bias = (
+        family.output_bias == "same" and has_bias
+        if family.output_bias in {"none", "same"}
+        else fields.boolean(family.output_bias, default=False)
+    )
     extras = (n_heads + 2 * n_kv_heads) * head_dim if has_bias else 0
-    extras += hidden if has_bias and family.has_output_bias else 0
+    extras += hidden if has_output_bias else 0
     extras += n_heads if family.has_sinks else 0
-    if family.qk_norm == "full":
+    has_norm = not family.has_qk_norm_option or fields.boolean("use_qk_norm", default=False)
+    if family.qk_norm == "full" and has_norm:
         extras += (n_heads + n_kv_heads) * head_dim
-    elif family.qk_norm == "head" or (
-        family.qk_norm == "option" and fields.boolean("use_qk_norm", default=False)
-    ):
+    elif family.qk_norm == "head" and has_norm:
         extras += 2 * head_dim
     return extras
 
 
-def _windows(fields: _Fields, family: Family, n_layers: int) -> list[int | None]:
+def _windows(fields: Fields, family: Family, n_layers: int) -> list[int | None]:
     """Return each layer's window."""
     if family.requires_window and not fields.mentions("sliding_window"):
         fields.problems.append("sliding_window is missing (null means none)")
@@ -225,7 +204,9 @@ def _windows(fields: _Fields, family: Family, n_layers: int) -> list[int | None]
         return [None] * n_layers
     if types is not None:
         is_sliding = [kind == "sliding_attention" for kind in types]
-    elif not fields.has("sliding_window") and family.windows in ("all", "late"):
+    elif not fields.has("sliding_window") and (
+        family.windows in {"all", "late"} or family.requires_window
+    ):
         return [None] * n_layers
     else:
         is_sliding = _default_sliding(fields, family, n_layers)
@@ -233,21 +214,21 @@ def _windows(fields: _Fields, family: Family, n_layers: int) -> list[int | None]
     return [window if sliding else None for sliding in is_sliding]
 
 
-def _default_sliding(fields: _Fields, family: Family, n_layers: int) -> list[bool]:
+def _default_sliding(fields: Fields, family: Family, n_layers: int) -> list[bool]:
     if family.windows == "late":
         first = fields.integer("max_window_layers", minimum=0)
         return [index >= first for index in range(n_layers)]
     if family.windows == "alternate":
         return [index % 2 == 0 for index in range(n_layers)]
     if family.windows == "pattern":
-        pattern = fields.integer("sliding_window_pattern", default=6)
+        pattern = fields.integer("sliding_window_pattern", default=family.window_pattern)
         return [(index + 1) % pattern != 0 for index in range(n_layers)]
     if family.windows == "given":
         fields.problems.append("layer_types is missing, and use_sliding_window is true")
     return [True] * n_layers
 
 
-def _sparse_layers(fields: _Fields, family: Family, n_layers: int) -> list[bool]:
+def _sparse_layers(fields: Fields, family: Family, n_layers: int) -> list[bool]:
     """Return which layers have experts."""
     if family.experts == "none":
         return [False] * n_layers
@@ -255,6 +236,8 @@ def _sparse_layers(fields: _Fields, family: Family, n_layers: int) -> list[bool]
         return [True] * n_layers
     if family.experts == "after_dense":
         first = fields.integer("first_k_dense_replace", minimum=0)
+        if (step := fields.integer("moe_layer_freq", default=1)) != 1:
+            fields.problems.append(f"moe_layer_freq={step} is not known for this model type")
         return [index >= first for index in range(n_layers)]
     dense = set(fields.sequence("mlp_only_layers", int) or ())
     step = fields.integer("decoder_sparse_step", default=1)
@@ -272,7 +255,7 @@ class _Mixture:
 _NO_MIXTURE = _Mixture(0, 0, 0, 0)
 
 
-def _mixture(fields: _Fields, family: Family) -> _Mixture:
+def _mixture(fields: Fields, family: Family) -> _Mixture:
     intermediate = fields.integer(family.expert_width)
     for shared, name in _SHARED_FIELDS.items():
         if shared != family.shared and fields.integer(name, default=0, minimum=0):

@@ -9,9 +9,10 @@ from typing import cast
 from policies import DataFileError, InvalidInputError
 
 from ._config import parse_config
+from ._latent import LatentAttention
 from ._layer import Layer
 
-__all__ = ["Architecture", "Layer"]
+__all__ = ["Architecture", "LatentAttention", "Layer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,10 @@ class Architecture:
         n_other_params: Parameters outside layers, embedding and output: the final norm.
         n_matmul_params: Entries of the layers' matrices one token is multiplied with: N in the
             formulas of `calibration.cost.flops`; active experts only, no embedding, no output.
-        attention_widths: Summed query width (heads x head size) of the layers of each window,
-            as `(window, width)`.
+        n_expansion_params: Entries a cached token passes again in a prefill; latent attention only.
+        prefill_pair_flops: FLOPs of one query-key pair in prefill, summed over the layers of each
+            window, as `(window, FLOPs)`.
+        decode_pair_flops: The same in decode.
 
     Raises:
         InvalidInputError: A size is not positive.
@@ -46,7 +49,11 @@ class Architecture:
     is_tied: bool
     n_other_params: int = 0
     n_matmul_params: int = field(init=False, repr=False, compare=False)
-    attention_widths: tuple[tuple[int | None, int], ...] = field(
+    n_expansion_params: int = field(init=False, repr=False, compare=False)
+    prefill_pair_flops: tuple[tuple[int | None, int], ...] = field(
+        init=False, repr=False, compare=False
+    )
+    decode_pair_flops: tuple[tuple[int | None, int], ...] = field(
         init=False, repr=False, compare=False
     )
 
@@ -58,11 +65,16 @@ class Architecture:
                 " expected at least 1 of each"
             )
         n_matmul_params = sum(layer.n_matmul_params(self.hidden) for layer in self.layers)
-        widths: dict[int | None, int] = {}
+        prefill: dict[int | None, int] = {}
+        decode: dict[int | None, int] = {}
         for layer in self.layers:
-            widths[layer.window] = widths.get(layer.window, 0) + layer.attention_width
+            prefill[layer.window] = prefill.get(layer.window, 0) + layer.prefill_pair_flops
+            decode[layer.window] = decode.get(layer.window, 0) + layer.decode_pair_flops
+        n_expansion_params = sum(layer.n_expansion_params for layer in self.layers)
         object.__setattr__(self, "n_matmul_params", n_matmul_params)
-        object.__setattr__(self, "attention_widths", tuple(widths.items()))
+        object.__setattr__(self, "n_expansion_params", n_expansion_params)
+        object.__setattr__(self, "prefill_pair_flops", tuple(prefill.items()))
+        object.__setattr__(self, "decode_pair_flops", tuple(decode.items()))
 
     @classmethod
     def from_config(cls, config: Mapping[str, object] | Path | str) -> "Architecture":

@@ -4,7 +4,8 @@ One multiply-add is two FLOPs. Matrix products are counted; norms, softmax, acti
 embeddings and the embedding lookup are not. With N the matrix entries one token is multiplied
 with (`Architecture.n_matmul_params`), D the hidden size, V the vocabulary, and per layer l of q
 query heads of size d and window w_l, a query at position t sees min(t, w_l) keys and costs
-4*q*d*min(t, w_l).
+4*q*d*min(t, w_l). Under latent attention 4*q*d is replaced by what a pair costs expanded (prefill)
+or absorbed (decode), see `LatentAttention`, and a prefill expands cached latents once more.
 
 Source: the definitions of the products themselves; the counting conventions (causal prefill,
 logits for one prefill position, unshared score FLOPs under grouped-query attention) are those of
@@ -13,9 +14,10 @@ prefill without the causal half and leaves the router of a mixture of experts ou
 `tests/calibration/test_flops.py` compares each formula with products that were really executed.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from policies import InvalidInputError
+from policies import InvalidInputError, Usage
 
 from .architecture import Architecture
 
@@ -30,6 +32,7 @@ __all__ = [
     "prefill_flops",
     "request_flops",
     "request_flops_batch",
+    "request_flops_calls",
     "training_flops",
     "two_n_flops",
 ]
@@ -61,11 +64,33 @@ def request_flops(
     return prefill + decode_flops(architecture, prompt_tokens, completion_tokens)
 
 
+def request_flops_calls(architecture: Architecture, calls: Iterable[Usage]) -> int:
+    """Return the FLOPs of a policy that asks several times: the sum over its requests.
+
+    Usages must not be added first: attention is quadratic, so two short requests cost less than
+    one of their summed length.
+
+    Args:
+        architecture: The model of all calls.
+        calls: Usage of each request, judges' and retries' included.
+
+    Raises:
+        InvalidInputError: A count is negative, or more tokens are cached than a prompt has.
+    """
+    return sum(
+        request_flops(
+            architecture, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        )
+        for usage in calls
+    )
+
+
 def prefill_flops(architecture: Architecture, prompt_tokens: int, cached_tokens: int = 0) -> int:
     """Return the FLOPs of reading a prompt of P tokens, c of them cached, up to the first token.
 
     `2N(P-c) + 4qd * sum_l sum_{t=c+1..P} min(t, w_l) + 2DV`: causal attention, and logits for
-    one position. At least one position is computed even if all of the prompt is cached, since a
+    one position. Latent attention adds the expansion of the c cached latents, as vLLM and
+    transformers run it. At least one position is computed even if all of the prompt is cached, since a
     cache holds keys and values but no logits.
 
     Raises:
@@ -78,9 +103,9 @@ def prefill_flops(architecture: Architecture, prompt_tokens: int, cached_tokens:
         )
     cached = min(cached_tokens, max(prompt_tokens - 1, 0))
     linear = 2 * architecture.n_matmul_params * (prompt_tokens - cached)
-    return (
-        linear + _attention_flops(architecture, cached, prompt_tokens) + _logit_flops(architecture)
-    )
+    linear += 2 * architecture.n_expansion_params * cached
+    attention = _attention_flops(architecture.prefill_pair_flops, cached, prompt_tokens)
+    return linear + attention + _logit_flops(architecture)
 
 
 def decode_flops(architecture: Architecture, prompt_tokens: int, completion_tokens: int) -> int:
@@ -95,7 +120,8 @@ def decode_flops(architecture: Architecture, prompt_tokens: int, completion_toke
     _check(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     n_steps = max(completion_tokens - 1, 0)
     linear = n_steps * (2 * architecture.n_matmul_params + _logit_flops(architecture))
-    return linear + _attention_flops(architecture, prompt_tokens, prompt_tokens + n_steps)
+    pair_flops = architecture.decode_pair_flops
+    return linear + _attention_flops(pair_flops, prompt_tokens, prompt_tokens + n_steps)
 
 
 def request_flops_batch(
@@ -135,9 +161,12 @@ def request_flops_batch(
     n_steps = np.maximum(completion - 1, 0)
     end = prompt + n_steps
     flops = 2.0 * architecture.n_matmul_params * (end - start)
+    flops = flops + 2.0 * architecture.n_expansion_params * start
     flops = flops + _logit_flops(architecture) * (1 + n_steps)
-    for window, width in architecture.attention_widths:
-        flops = flops + 4.0 * width * (visible(end, window) - visible(start, window))
+    for window, pair_flops in architecture.prefill_pair_flops:
+        flops = flops + pair_flops * (visible(prompt, window) - visible(start, window))
+    for window, pair_flops in architecture.decode_pair_flops:
+        flops = flops + pair_flops * (visible(end, window) - visible(prompt, window))
     return np.asarray(flops, dtype=np.float64)
 
 
@@ -158,7 +187,7 @@ def training_flops(architecture: Architecture, prompt_tokens: int, completion_to
     _check(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     n_tokens = prompt_tokens + completion_tokens
     linear = n_tokens * (2 * architecture.n_matmul_params + _logit_flops(architecture))
-    return 3 * (linear + _attention_flops(architecture, 0, n_tokens))
+    return 3 * (linear + _attention_flops(architecture.prefill_pair_flops, 0, n_tokens))
 
 
 def two_n_flops(
@@ -198,12 +227,14 @@ def paper_flops(architecture: Architecture, prompt_tokens: int, completion_token
     Source: arXiv 2509.22193 v2, appendix D, equations 4 to 6.
 
     Raises:
-        InvalidInputError: A count is negative, or the model has experts, which the equations do
-            not know.
+        InvalidInputError: A count is negative, or the model has experts or latent attention,
+            which the equations do not know.
     """
     _check(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     if architecture.is_moe:
         raise InvalidInputError("the paper's formula knows no mixture of experts")
+    if architecture.n_expansion_params:
+        raise InvalidInputError("the paper's formula knows no latent attention")
     d, p, g = architecture.hidden, prompt_tokens, completion_tokens
     embedding = 2 * d * architecture.vocab
     linear = sum(8 * d * d + 4 * d * layer.intermediate for layer in architecture.layers)
@@ -222,7 +253,7 @@ def kv_bytes_per_token(architecture: Architecture, bytes_per_value: int = 2) -> 
         architecture: The model.
         bytes_per_value: 2 for bfloat16, 1 for 8-bit caches.
     """
-    values = sum(2 * layer.n_kv_heads * layer.head_dim for layer in architecture.layers)
+    values = sum(layer.n_cached_values for layer in architecture.layers)
     return values * bytes_per_value
 
 
@@ -230,11 +261,11 @@ def _logit_flops(architecture: Architecture) -> int:
     return 2 * architecture.hidden * architecture.vocab
 
 
-def _attention_flops(architecture: Architecture, start: int, end: int) -> int:
+def _attention_flops(pairs: tuple[tuple[int | None, int], ...], start: int, end: int) -> int:
     """FLOPs of scores and weighted sums for the queries at positions start+1..end."""
     return sum(
-        4 * width * (_visible_keys(end, window) - _visible_keys(start, window))
-        for window, width in architecture.attention_widths
+        pair_flops * (_visible_keys(end, window) - _visible_keys(start, window))
+        for window, pair_flops in pairs
     )
 
 

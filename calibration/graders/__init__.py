@@ -30,9 +30,14 @@ __all__ = [
 
 _BUILT_IN = {
     "choice": (".choice", "ChoiceGrader"),
+    "code": (".code", "CodeGrader"),
+    "coqa": (".coqa", "CoqaGrader"),
     "exact": (".exact", "ExactGrader"),
+    "ifeval": (".ifeval", "IfevalGrader"),
+    "math": (".math_equal", "MathGrader"),
     "number": (".number", "NumberGrader"),
     "pocket": (".exact", "PocketGrader"),
+    "squad": (".squad", "SquadGrader"),
 }
 _GROUP = "thinkroute.graders"
 

@@ -7,34 +7,58 @@ the text: answers come from models and may be a megabyte of one character.
 
 import re
 
-__all__ = ["find_anchored_answer", "unwrap_latex"]
+__all__ = ["SHORT_LINE", "find_anchored_answer", "unwrap_latex"]
 
-_MARKED = re.compile(r"(?:^|[^\w])(?:final\s+answer|answer)\s*(?:is\s*:?|:|=)(.+)$", re.IGNORECASE)
-_HASHES = re.compile(r"####(.+)$")
-_BRACE = re.compile(r"\\boxed\s{0,8}\{|[{}]")
-_SHORT = 64
+SHORT_LINE = 64
 """A whole text of at most this many characters on one line is itself an answer."""
-_WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname)\s{0,8}\{([^{}]*)\}")
+
+# "Answer" as the prompts of multilingual sets have it; those without spaces need a colon too.
+_SPACED = ("answer", "antwort", "respuesta", "réponse", "reponse", "ответ", "jibu")
+_UNSPACED = ("答案", "答え", "คำตอบ", "উত্তর", "సమాధానం")
+_MARKED = re.compile(
+    rf"(?<![^\W_])(?:{'|'.join(_SPACED)})s?(?![^\W_])[*_\s]{{0,16}}"
+    r"(?:(?:is|are)(?!\w)(?!\s{1,8}(?:not|never)\b)\s{0,8}[:\uff1a]?|[:\uff1a=])"
+    rf"|(?:{'|'.join(_UNSPACED)})[*_\s]{{0,16}}(?:[:\uff1a]|是|为)",
+    re.IGNORECASE,
+)
+_HEADLINE = re.compile(r"[#*_\s]{0,16}(?:final\s|correct\s)?answer[*_\s]{0,16}", re.IGNORECASE)
+_HASHES = re.compile(r"(?<!#)####(?!#)")
+_HEADING = re.compile(r"\s{0,8}[^\W\d]{2}")
+_BRACE = re.compile(r"\\{1,4}(?:boxed|fbox)\s{0,8}\{|\\\\|\\[{}]|[{}]")
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s{0,8}\{([^{}]*)\}"
+)
 _SPACE = re.compile(r"\\[ ,;:]|~")
 _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
+_EMPHASIS = re.compile(r"(?<![\w*])\*{1,3}(?![\s*])|(?<![\s*])\*{2,3}(?![\w*])")
 
 
-def find_anchored_answer(text: str) -> str | None:
+def find_anchored_answer(text: str, *, short_line: int = SHORT_LINE) -> str | None:
     r"""Return the last answer the text commits to, `None` if there is none.
 
     Order: the last `\boxed{...}` with balanced braces; the last line with "answer is", "answer:"
-    or `####` (which also begins headings, so a later "answer is" wins); a text that is nothing
-    but one short line.
+    or `####` or with the headline "Answer", the answer following on the same line or, if nothing
+    does, on the next one; a text that is nothing but one short line. "The answer is not ..." commits to nothing, and
+    `####` before words is a heading unless it is the last line.
+
+    Args:
+        text: What the model said, without its thought.
+        short_line: Longest one-line text that is itself an answer, in characters.
     """
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed
-    lines = [line.strip() for line in text.strip().splitlines()]
-    for line in reversed(lines):
-        match = _MARKED.search(line) or _HASHES.search(line)
-        if match:
-            return _bare(match.group(1))
-    if len(lines) == 1 and 0 < len(lines[0]) <= _SHORT:
+    lines = [line for line in (line.strip() for line in text.splitlines()) if line]
+    # Looking for plain words first makes a long text without any of them ten times as fast.
+    folded = text.casefold()
+    has_mark = "####" in text or any(word in folded for word in (*_SPACED, *_UNSPACED))
+    for i in reversed(range(len(lines))) if has_mark else ():
+        following = lines[i + 1] if i + 1 < len(lines) else None
+        found = _anchored_on(lines[i], following)
+        if found is not None:
+            return found
+    if len(lines) == 1 and len(lines[0]) <= short_line and not _OPEN_BOX.search(lines[0]):
         return _bare(lines[0])
     return None
 
@@ -49,20 +73,38 @@ def unwrap_latex(text: str) -> str:
     return _SPACE.sub(" ", _WRAPPED.sub(r"\1", text)).strip()
 
 
+def _anchored_on(line: str, following: str | None) -> str | None:
+    """Return the answer that a line announces, `None` if it announces none."""
+    end = len(line) if following is not None and _HEADLINE.fullmatch(line) else None
+    for match in _MARKED.finditer(line):
+        end = match.end()
+    if end is None:
+        for match in _HASHES.finditer(line):
+            end = match.end()
+        if end is None or (following is not None and _HEADING.match(line, end)):
+            return None
+    said = _bare(line[end:]) or _bare(following or "")
+    return None if _OPEN_BOX.search(said) else said  # A box that never closes holds nothing.
+
+
 def _bare(text: str) -> str:
-    """Return an answer without emphasis and a final stop."""
-    return text.strip().lstrip("* ").rstrip("*. ").strip()
+    """Return an answer without emphasis, backquotes and a final stop."""
+    text = _EMPHASIS.sub("", text.strip()) if "*" in text else text.strip()
+    return text.strip("*_` ").rstrip("*`. ").strip()
 
 
 def _last_boxed(text: str) -> str | None:
     r"""Return the content of the balanced `\boxed{...}` that begins last, in one pass."""
-    if "\\boxed" not in text:
+    if not _OPEN_BOX.search(text):
         return None
     last: tuple[int, int] | None = None
     open_braces: list[int] = []  # Where a box's content begins; 0 for other braces.
     for brace in _BRACE.finditer(text):
-        if brace.group() != "}":
-            open_braces.append(brace.end() if len(brace.group()) > 1 else 0)
+        token = brace.group()
+        if token in {"\\\\", "\\{", "\\}"}:  # A line break or a printed brace groups nothing.
+            continue
+        if token != "}":
+            open_braces.append(brace.end() if len(token) > 1 else 0)
         elif open_braces:
             start = open_braces.pop()
             if start and (last is None or start > last[0]):

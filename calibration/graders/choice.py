@@ -13,6 +13,10 @@ _LETTER = re.compile(
     re.IGNORECASE,
 )
 _HEDGE = re.compile(r"\s*(?:or|and|&|/)\s*[(\[]?[A-Za-z](?:[)\].:}]|\s|$)", re.IGNORECASE)
+_LATER_HEDGE = re.compile(r"\b(?:or|and) (?:option |choice )?(?:[A-Z][)\]]|[(\[][A-Z][)\]])")
+_DENIAL = re.compile(
+    r"\s{1,8}(?:is|was)(?:n't|\s{1,8}(?:not|wrong|incorrect|false))\b", re.IGNORECASE
+)
 _WORD = re.compile(r"\s+[a-z]")
 _REASON = re.compile(r"\s+(?:because|since|as|is)\b")
 
@@ -20,12 +24,12 @@ _REASON = re.compile(r"\s+(?:because|since|as|is)\b")
 class ChoiceGrader:
     """Compare the letter the answer begins with, as in `B`, `(B)` or `B) Mammography`.
 
-    Two letters (`A or B`) are no answer, and neither is a sentence that merely begins with the
-    word `A` or `I`.
+    Two letters (`A or B`) are no answer, and neither is a letter that is ruled out (`B is
+    wrong`) or a sentence that merely begins with the word `A` or `I`.
     """
 
     name = "choice"
-    version = 1
+    version = 2
     is_slow = False
     runs_code = False
 
@@ -45,7 +49,9 @@ class ChoiceGrader:
 
 def _leading_letter(text: str) -> str | None:
     match = _LETTER.match(text)
-    if match is None or _HEDGE.match(text, match.end()):
+    if match is None or _HEDGE.match(text, match.end()) or _DENIAL.match(text, match.end()):
+        return None
+    if _LATER_HEDGE.search(text, match.end()):
         return None
     letter = match.group(1).upper()
     is_word = letter in "AI" and not match.group(2) and _WORD.match(text, match.end())

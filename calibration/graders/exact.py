@@ -12,7 +12,7 @@ class ExactGrader:
     """Compare the anchored answer case-insensitively, whitespace and a final stop ignored."""
 
     name = "exact"
-    version = 1
+    version = 2
     is_slow = False
     runs_code = False
 

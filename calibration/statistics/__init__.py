@@ -1,5 +1,8 @@
-"""Intervals and paired comparisons; importing this needs the standard library only."""
+"""Intervals, comparisons and sequential tests; importing this needs the standard library only."""
 
+from .censoring import AccuracyBounds, LengthCurve, accuracy_bounds, length_curve
+from .clustered import ClusterSums, clustered_proportion_interval
+from .equivalence import Equivalence, PairedCounts, equivalence_test, same_distribution
 from .intervals import (
     Interval,
     clopper_pearson_interval,
@@ -7,15 +10,44 @@ from .intervals import (
     clustered_stderr,
     wilson_interval,
 )
+from .multiplicity import benjamini_hochberg, holm
 from .paired import mcnemar_exact, paired_difference_interval, paired_proportions_interval
+from .sequential import (
+    BURN_IN,
+    AnytimeTest,
+    anytime_difference_interval,
+    anytime_mean_interval,
+    anytime_paired_test,
+    anytime_proportion_interval,
+    log_bets_against,
+)
 
 __all__ = [
+    "BURN_IN",
+    "AccuracyBounds",
+    "AnytimeTest",
+    "ClusterSums",
+    "Equivalence",
     "Interval",
+    "LengthCurve",
+    "PairedCounts",
+    "accuracy_bounds",
+    "anytime_difference_interval",
+    "anytime_mean_interval",
+    "anytime_paired_test",
+    "anytime_proportion_interval",
+    "benjamini_hochberg",
     "clopper_pearson_interval",
     "clustered_mean_interval",
+    "clustered_proportion_interval",
     "clustered_stderr",
+    "equivalence_test",
+    "holm",
+    "length_curve",
+    "log_bets_against",
     "mcnemar_exact",
     "paired_difference_interval",
     "paired_proportions_interval",
+    "same_distribution",
     "wilson_interval",
 ]

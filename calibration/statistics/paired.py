@@ -40,7 +40,8 @@ def mcnemar_exact(n_first_only: int, n_second_only: int, *, mid_p: bool = False)
             slightly.
 
     Returns:
-        The p-value in (0, 1]; 1 without such questions.
+        The p-value in [0, 1]; 1 without such questions, 0 where a float cannot hold it (all of
+        more than a thousand such questions for one arm).
 
     Raises:
         InvalidInputError: A count is negative.

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from calibration.cost import (
     Architecture,
     Layer,
+    decode_flops,
     known_architecture,
     known_architecture_names,
     kv_bytes_per_token,
-    request_flops,
+    prefill_flops,
 )
 from policies import DataFileError, InvalidInputError, UnknownNameError
 
@@ -29,6 +30,8 @@ BASE: dict[str, Any] = {
     "intermediate_size": 80,
 }
 ABSENT = object()
+PAD = {"pad_token_id": 0}
+LATENT = {"kv_lora_rank": 20, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 10}
 EXPERTS = {"moe_intermediate_size": 24, "num_experts_per_tok": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama"},
@@ -91,6 +94,122 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "head_dim": 20,
         **EXPERTS,
     },
+    "apertus": {"model_type": "apertus", "attention_bias": True},
+    "arcee": {"model_type": "arcee", "mlp_bias": True, "head_dim": 20},
+    "cohere": {"model_type": "cohere"},
+    "cohere, norms": {"model_type": "cohere", "use_qk_norm": True, "attention_bias": True},
+    "cohere2": {"model_type": "cohere2", "sliding_window": 8},
+    "deepseek_v2": {
+        "model_type": "deepseek_v2",
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": None,
+        "num_key_value_heads": 4,
+        "n_group": 1,
+        "topk_group": 1,
+        **LATENT,
+        **EXPERTS,
+    },
+    "deepseek_v3": {
+        "model_type": "deepseek_v3",
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 2,
+        "q_lora_rank": 14,
+        "n_group": 2,
+        "topk_group": 1,
+        "num_key_value_heads": 4,
+        **LATENT,
+        **EXPERTS,
+    },
+    "deepseek_v3, biases": {
+        "model_type": "deepseek_v3",
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 0,
+        "q_lora_rank": 14,
+        "n_group": 1,
+        "topk_group": 1,
+        "num_key_value_heads": 4,
+        "attention_bias": True,
+        **LATENT,
+        **EXPERTS,
+    },
+    "dots1": {
+        "model_type": "dots1",
+        "n_routed_experts": 6,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+        "sliding_window": None,
+        **EXPERTS,
+    },
+    "dots1, windows": {
+        "model_type": "dots1",
+        "n_routed_experts": 6,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 0,
+        "sliding_window": 8,
+        "max_window_layers": 2,
+        "attention_bias": True,
+        **EXPERTS,
+    },
+    "ernie4_5": {"model_type": "ernie4_5", "head_dim": 16},
+    "ernie4_5, biases": {"model_type": "ernie4_5", "head_dim": 8, "use_bias": True},
+    "exaone4": {"model_type": "exaone4", "sliding_window": 8},
+    "exaone4, no windows": {
+        "model_type": "exaone4",
+        "sliding_window": None,
+        "layer_types": ["full_attention"] * 4,
+    },
+    "flex_olmo": {"model_type": "flex_olmo", "num_experts": 6, "num_experts_per_tok": 2, **PAD},
+    "gemma": {"model_type": "gemma", "head_dim": 16},
+    "glm": {"model_type": "glm", "head_dim": 16, **PAD},
+    "glm4": {"model_type": "glm4", "head_dim": 16, "attention_bias": False, **PAD},
+    "granitemoe": {"model_type": "granitemoe", "num_local_experts": 6, "num_experts_per_tok": 2},
+    "hunyuan_v1_dense": {"model_type": "hunyuan_v1_dense", "head_dim": 16},
+    "minimax_m2": {
+        "model_type": "minimax_m2",
+        "head_dim": 16,
+        "num_local_experts": 6,
+        "num_experts_per_tok": 2,
+    },
+    "ministral": {"model_type": "ministral", "head_dim": 16, "sliding_window": 8},
+    "ministral3": {"model_type": "ministral3", "head_dim": 16},
+    "nemotron": {"model_type": "nemotron", "head_dim": 12},
+    "nemotron, biases": {
+        "model_type": "nemotron",
+        "head_dim": 12,
+        "attention_bias": True,
+        "mlp_bias": True,
+    },
+    "olmo": {"model_type": "olmo", "attention_bias": True},
+    "olmo3": {"model_type": "olmo3", "sliding_window": 8, **PAD},
+    "olmoe": {"model_type": "olmoe", "num_experts": 6, "num_experts_per_tok": 2},
+    "phimoe": {"model_type": "phimoe", "num_local_experts": 6, "num_experts_per_tok": 2},
+    "phimoe, biases": {
+        "model_type": "phimoe",
+        "num_local_experts": 6,
+        "num_experts_per_tok": 2,
+        "attention_bias": True,
+        "lm_head_bias": True,
+    },
+    "seed_oss": {"model_type": "seed_oss", "head_dim": 16},
+    "seed_oss, biases": {
+        "model_type": "seed_oss",
+        "head_dim": 16,
+        "attention_bias": False,
+        "attention_out_bias": True,
+        "mlp_bias": True,
+    },
+    "starcoder2": {"model_type": "starcoder2", "sliding_window": 8},
+    "starcoder2, no biases": {
+        "model_type": "starcoder2",
+        "use_bias": False,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+    },
+    "vaultgemma": {"model_type": "vaultgemma", "head_dim": 16, "sliding_window": 8},
     "gpt_oss": {
         "model_type": "gpt_oss",
         "num_local_experts": 6,
@@ -122,7 +241,7 @@ def test_parameter_count_equals_the_network_of_transformers(name: str) -> None:
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("name", ["llama", "llama, wide heads", "qwen2", "qwen3", "olmo2"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_decode_step_equals_the_products_torch_counts(name: str) -> None:
     torch: Any = pytest.importorskip("torch")
     transformers: Any = pytest.importorskip("transformers")
@@ -130,16 +249,23 @@ def test_decode_step_equals_the_products_torch_counts(name: str) -> None:
 
     config = BASE | NETWORKS[name]
     network = transformers.AutoModelForCausalLM.from_config(
-        transformers.AutoConfig.for_model(**config), attn_implementation="eager"
+        transformers.AutoConfig.for_model(**config),
+        attn_implementation="eager",
+        experts_implementation="eager",
     )
+    network.eval()
     architecture = Architecture.from_config(config)
     with torch.no_grad():
-        cache = network(torch.ones((1, 7), dtype=torch.long), use_cache=True).past_key_values
+        # More tokens than any window but phi3's, so that windows must show.
+        cache = network(torch.ones((1, 12), dtype=torch.long), use_cache=True).past_key_values
         counter: Any = FlopCounterMode(display=False)
         with counter:
             network(torch.ones((1, 1), dtype=torch.long), past_key_values=cache)
-    step = request_flops(architecture, 7, 2) - request_flops(architecture, 7, 1)
-    assert counter.get_total_flops() == step
+    # One more token is a decode step, or a prefill with all but one token cached. The two differ
+    # for latent attention, which transformers always runs expanded.
+    assert counter.get_total_flops() == prefill_flops(architecture, 13, 12)
+    if architecture.layers[0].latent is None:
+        assert counter.get_total_flops() == decode_flops(architecture, 12, 2)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +437,9 @@ def test_windows_are_read_per_layer(changes: dict[str, Any], windows: list[int |
             NETWORKS["qwen3_moe"] | {"moe_intermediate_size": None},
             "moe_intermediate_size is missing",
         ),
+        (NETWORKS["deepseek_v3"] | {"q_lora_rank": ABSENT}, "q_lora_rank is missing"),
+        (NETWORKS["deepseek_v3"] | {"v_head_dim": None}, "v_head_dim is missing"),
+        (NETWORKS["deepseek_v3"] | {"moe_layer_freq": 2}, "moe_layer_freq=2 is not known"),
         (NETWORKS["qwen3_moe"] | {"num_experts_per_tok": 7}, "top_k=7 of 6"),
         (NETWORKS["qwen3_moe"] | {"n_shared_experts": 1}, "n_shared_experts is not known"),
         (NETWORKS["qwen3_moe"] | {"mlp_only_layers": [[]]}, "mlp_only_layers is not a list of int"),
@@ -332,21 +461,39 @@ def test_unusable_configurations_are_refused_by_field(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "reason"),
     [
-        {"model_type": "deepseek_v3", "kv_lora_rank": 512},
-        {"model_type": "llama", "q_lora_rank": 16},
-        {"model_type": "qwen3_next"},
-        {"model_type": "qwen3", "layer_types": ["linear_attention"] * 4},
-        {"model_type": "llama4", "layer_types": ["chunked_attention"] * 4},
-        {"model_type": "mamba2"},
+        ({"model_type": "minicpm3"}, "minicpm3 has latent attention"),
+        ({"model_type": "kimi_k2"}, "kimi_k2 has latent attention"),
+        ({"model_type": "llama", "q_lora_rank": 16}, "q_lora_rank=16 means latent attention"),
+        ({"model_type": "deepseek_v32", "kv_lora_rank": 512}, "selects its keys"),
+        ({"model_type": "qwen3_next"}, "qwen3_next has linear attention"),
+        ({"model_type": "qwen3_5_text"}, "linear attention"),
+        ({"model_type": "nemotron_h"}, "state-space"),
+        ({"model_type": "mamba2"}, "state-space"),
+        ({"model_type": "qwen3", "layer_types": ["linear_attention"] * 4}, "linear attention"),
+        ({"model_type": "new", "mamba_d_state": 16}, "mamba_d_state=16 means linear attention"),
+        ({"model_type": "llama4", "layer_types": ["chunked_attention"] * 4}, "chunked"),
+        ({"model_type": "llama", "layer_types": ["odd"] * 4}, "layers of type odd"),
+        ({"model_type": "gemma3n_text"}, "share keys and values"),
+        ({"model_type": "tomorrow"}, "'tomorrow'; supported: apertus, arcee"),
     ],
 )
-def test_networks_that_are_not_modelled_are_refused(changes: dict[str, Any]) -> None:
+def test_networks_that_are_not_modelled_are_refused_with_the_reason(
+    changes: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(InvalidInputError, match="not modelled") as caught:
         Architecture.from_config(BASE | changes)
     assert caught.value.code == "unsupported-architecture"
+    assert reason in caught.value.message
     assert caught.value.hint
+
+
+def test_a_feature_that_is_switched_off_is_no_reason_to_refuse() -> None:
+    config = BASE | {"model_type": "llama", "kv_lora_rank": None, "attention_chunk_size": None}
+    assert Architecture.from_config(config) == Architecture.from_config(
+        BASE | {"model_type": "llama"}
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000, "\xff"])
@@ -393,7 +540,7 @@ def test_layers_can_be_given_by_hand() -> None:
     layer = Layer(n_heads=2, n_kv_heads=1, head_dim=8, intermediate=32)
     architecture = Architecture(hidden=16, vocab=100, layers=(layer,) * 2, is_tied=False)
     assert architecture.n_params == 2 * 100 * 16 + 2 * (16 * (16 + 16) + 16 * 16 + 3 * 16 * 32)
-    assert architecture.attention_widths == ((None, 32),)
+    assert architecture.prefill_pair_flops == architecture.decode_pair_flops == ((None, 4 * 32),)
 
 
 @pytest.mark.parametrize(

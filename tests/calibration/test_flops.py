@@ -20,10 +20,11 @@ from calibration.cost import (
     prefill_flops,
     request_flops,
     request_flops_batch,
+    request_flops_calls,
     training_flops,
     two_n_flops,
 )
-from policies import InvalidInputError
+from policies import InvalidInputError, Usage
 
 Array = NDArray[np.float64]
 TABLE = Path(__file__).resolve().parents[3] / "shared/tables/flops_conventions_qwen25_derived.csv"
@@ -113,7 +114,7 @@ class ReferenceTransformer:
             scores = self._multiply("router", self.tensors[f"{index}.router"], state)
             for expert in np.argsort(scores)[-self.config["num_experts_per_tok"] :]:
                 result += self._gated(f"{index}.expert{expert}", state)
-        if f"{index}.mlp.gate" in self.tensors:
+        if f"{index}.mlp.up" in self.tensors:
             shared = self._gated(f"{index}.mlp", state)
             if f"{index}.shared_gate" in self.tensors:
                 shared *= self._multiply("gate", self.tensors[f"{index}.shared_gate"], state)
@@ -121,6 +122,9 @@ class ReferenceTransformer:
         return result
 
     def _gated(self, name: str, state: Array) -> Array:
+        if f"{name}.gate" not in self.tensors:
+            up = self._multiply("feed", self.tensors[f"{name}.up"], state)
+            return self._multiply("feed", self.tensors[f"{name}.down"], np.maximum(up, 0) ** 2)
         gate, up = (
             self._multiply("feed", self.tensors[f"{name}.{part}"], state) for part in ("gate", "up")
         )
@@ -180,7 +184,8 @@ class ReferenceTransformer:
             self._new_gated(f"{index}.mlp", hidden, width)
 
     def _new_gated(self, name: str, hidden: int, inner: int) -> None:
-        self._new(f"{name}.gate", inner, hidden)
+        if self.config["model_type"] != "arcee":
+            self._new(f"{name}.gate", inner, hidden)
         self._new(f"{name}.up", inner, hidden)
         self._new(f"{name}.down", hidden, inner)
 
@@ -204,7 +209,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     small = st.integers(1, 4)
     kind = draw(
         st.sampled_from(
-            ["llama", "mistral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "glm4_moe"]
+            ["llama", "arcee", "mistral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "glm4_moe"]
         )
     )
     kv_heads, n_layers = draw(small), draw(st.integers(1, 3))
@@ -381,6 +386,20 @@ def test_an_empty_completion_costs_the_prefill() -> None:
     architecture = known_architecture("Qwen3-8B")
     assert request_flops(architecture, 500, 0) == prefill_flops(architecture, 500)
     assert request_flops(architecture, 500, 1) == prefill_flops(architecture, 500)
+
+
+def test_calls_of_a_policy_cost_the_sum_of_their_requests_not_of_their_tokens() -> None:
+    architecture = known_architecture("Qwen3-0.6B")
+    calls = [Usage(500, 8000), Usage(8600, 100, cached_tokens=500), Usage(300, 0)]
+    cost = request_flops_calls(architecture, iter(calls))
+    assert cost == (
+        request_flops(architecture, 500, 8000)
+        + request_flops(architecture, 8600, 100, 500)
+        + request_flops(architecture, 300, 0)
+    )
+    total = calls[0] + calls[1] + calls[2]
+    assert cost < request_flops(architecture, total.prompt_tokens, total.completion_tokens, 500)
+    assert request_flops_calls(architecture, []) == 0
 
 
 @pytest.mark.parametrize("counts", [(-1, 1, 0), (1, -1, 0), (1, 1, -1), (5, 1, 6)])

@@ -18,9 +18,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from calibration.statistics import (
+    ClusterSums,
     Interval,
     clopper_pearson_interval,
     clustered_mean_interval,
+    clustered_proportion_interval,
     clustered_stderr,
     mcnemar_exact,
     paired_difference_interval,
@@ -232,6 +234,65 @@ def test_unusable_values_are_refused(values: list[float], clusters: str) -> None
         paired_difference_interval(values, values, clusters=clusters)
 
 
+# Accuracy of clustered answers
+
+
+def summed(right: NDArray[np.int64], answers: NDArray[np.int64]) -> ClusterSums:
+    return ClusterSums(
+        n=int(answers.sum()),
+        k=int(right.sum()),
+        n_clusters=len(answers),
+        sum_kk=int(right @ right),
+        sum_kn=int(right @ answers),
+        sum_nn=int(answers @ answers),
+    )
+
+
+def test_clustered_accuracy_of_single_answers_is_wilsons_at_the_t_quantile() -> None:
+    right, answers = np.array([1] * 30 + [0] * 20), np.ones(50, dtype=np.int64)
+    interval = clustered_proportion_interval(summed(right, answers))
+    level = 2 * float(stats.norm.cdf(stats.t.ppf(0.975, 49))) - 1
+    # The cluster-robust variance has C - 1 where the binomial one has C.
+    assert tuple(interval) == pytest.approx(tuple(wilson_interval(30, 50, level)), abs=0.002)
+    assert interval.width > wilson_interval(30, 50).width
+
+
+def test_clustered_accuracy_has_the_spread_of_the_cluster_robust_mean() -> None:
+    rng = np.random.default_rng(17)
+    answers = rng.integers(1, 6, 200)
+    right = rng.binomial(answers, rng.beta(1, 1, 200))
+    values = [float(i < k) for n, k in zip(answers, right, strict=True) for i in range(n)]
+    clusters = np.repeat(np.arange(200), answers).tolist()
+    interval = clustered_proportion_interval(summed(right, answers))
+    reference = clustered_mean_interval(values, clusters)
+    assert interval.estimate == pytest.approx(reference.estimate)
+    assert tuple(interval) == pytest.approx(tuple(reference), abs=0.005)
+
+
+@pytest.mark.parametrize("shape", [0.3, 2.0])
+def test_clustered_accuracy_covers_where_wilson_over_all_answers_does_not(shape: float) -> None:
+    """40 questions, 8 repeats, difficulties around 0.8."""
+    rng, n_runs, n_covered, n_naive = np.random.default_rng(19), 1500, 0, 0
+    answers = np.full(40, 8)
+    for _ in range(n_runs):
+        right = rng.binomial(8, rng.beta(4 * shape, shape, 40))
+        low, high = clustered_proportion_interval(summed(right, answers))
+        n_covered += low <= 0.8 <= high
+        low, high = wilson_interval(int(right.sum()), 320)
+        n_naive += low <= 0.8 <= high
+    # Approximate: within 2 points of nominal, and three standard errors are 1.7 more.
+    assert n_covered / n_runs > 0.913
+    assert n_naive < 0.95 * n_covered
+
+
+def test_clustered_accuracy_of_one_cluster_and_of_equal_answers() -> None:
+    assert tuple(clustered_proportion_interval(ClusterSums(5, 3, 1, 9, 15, 25))) == (0, 1)
+    # 10 questions all right 8 times each are 10 answers, not 80.
+    equal = clustered_proportion_interval(summed(np.full(10, 8), np.full(10, 8)))
+    assert (equal.estimate, equal.high) == (1, 1)
+    assert wilson_interval(80, 80).low > equal.low > 0.5
+
+
 # McNemar
 
 
@@ -267,6 +328,7 @@ def test_mcnemar_keeps_its_level(n_discordant: int) -> None:
 def test_mcnemar_handles_many_questions() -> None:
     assert mcnemar_exact(50_000, 50_000) == 1
     assert 0 < mcnemar_exact(100_300, 99_700) < 1
+    assert mcnemar_exact(0, 2000) == mcnemar_exact(0, 2000, mid_p=True) == 0
     with pytest.raises(InvalidInputError):
         mcnemar_exact(-1, 3)
 
@@ -387,6 +449,43 @@ def test_paired_bootstrap_is_defined_for_every_input(
     assert interval.low <= interval.high
     if len(set(clusters)) < 2:
         assert tuple(interval) == (-math.inf, math.inf)
+
+
+def test_paired_bootstrap_covers_for_skewed_costs() -> None:
+    """Tokens of 80 questions, log-normal, the second arm's correlated; 400 runs of 499 resamples."""
+    rng, n_covered = np.random.default_rng(29), 0
+    truth = math.exp(5.5 + 0.32) - math.exp(4.0 + 0.32)
+    for _ in range(400):
+        shared = rng.normal(0, 0.6, 80)
+        first = np.exp(5.5 + shared + rng.normal(0, math.sqrt(0.28), 80))
+        second = np.exp(4.0 + shared + rng.normal(0, math.sqrt(0.28), 80))
+        low, high = paired_difference_interval(first.tolist(), second.tolist(), n_resamples=499)
+        n_covered += low <= truth <= high
+    # Three standard errors of 400 draws are 3.3 points; skewness costs one or two.
+    assert n_covered / 400 == pytest.approx(0.935, abs=0.035)
+
+
+@given(st.integers(0, 2**32), st.integers(20, 60))
+@settings(max_examples=15, deadline=None)
+def test_paired_bootstrap_contains_its_estimate_and_narrows_with_n(seed: int, n: int) -> None:
+    first, second = np.random.default_rng(seed).lognormal(size=(2, n))
+    interval = paired_difference_interval(first.tolist(), second.tolist(), n_resamples=999)
+    assert interval.low <= interval.estimate <= interval.high
+    many = paired_difference_interval(
+        np.tile(first, 9).tolist(), np.tile(second, 9).tolist(), n_resamples=999
+    )
+    # A ninth of the variance; the bootstrap's own noise is far below a factor of two.
+    assert many.width < 0.6 * interval.width
+
+
+def test_paired_bootstrap_of_a_constant_difference_is_that_difference() -> None:
+    """Cluster means of unequal clusters differ in the last digit only."""
+    clusters = [c for c in range(30) for _ in range(c % 5 + 1)]
+    values = [0.1] * len(clusters)
+    interval = paired_difference_interval(
+        values, [0.0] * len(values), clusters=clusters, n_resamples=200
+    )
+    assert tuple(interval) == pytest.approx((0.1, 0.1))
 
 
 def test_paired_bootstrap_of_equal_arms_has_no_width() -> None:

@@ -74,7 +74,7 @@ def found(folder: Path) -> dict[str, Any]:
 def test_decided_arms_are_asked_no_further_questions(tmp_path: Path) -> None:
     backend = FakeBackend(think)
     summary = race(make_plan(backend), tmp_path)
-    words = found(tmp_path)["words"]
+    words = found(tmp_path)["words"]["fake"]
     assert words["is_over"]
     assert words["ranking"] == [
         ["fake:direct", "fake:reasoning@2"],
@@ -114,12 +114,12 @@ def test_every_task_is_a_race_of_its_own(tmp_path: Path) -> None:
     race(make_plan(FakeBackend(think), tasks=tasks), tmp_path)
     races = found(tmp_path)
     assert set(races) == {"few", "many"}
-    assert all(arm["n"] <= 60 for arm in races["few"]["arms"])
+    assert all(arm["n"] <= 60 for arm in races["few"]["fake"]["arms"])
 
 
 def test_a_precise_arm_stops_at_the_half_width(tmp_path: Path) -> None:
     race(make_plan(FakeBackend(think)), tmp_path, replace(SETTINGS, target_halfwidth=0.12))
-    direct, _, best = found(tmp_path)["words"]["arms"]
+    direct, _, best = found(tmp_path)["words"]["fake"]["arms"]
     assert direct["stop_reason"] == best["stop_reason"] == "precise"
     interval = direct["accuracy"]
     assert (interval["high"] - interval["low"]) / 2 <= 0.12
@@ -133,7 +133,7 @@ def test_errors_leave_a_question_out_of_the_race_and_are_asked_again(tmp_path: P
     assert summary.n_error > 0
     with RunStore.open(store_path(tmp_path)) as store:
         assert sum(r.outcome is Outcome.ERROR for r in store.records()) == summary.n_error
-    assert sum(arm["n"] for arm in found(tmp_path)["words"]["arms"]) < summary.n_asked
+    assert sum(arm["n"] for arm in found(tmp_path)["words"]["fake"]["arms"]) < summary.n_asked
     assert race(make_plan(FakeBackend(think)), tmp_path).n_error == 0
 
 

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from calibration.graders import _sandbox
 from calibration.graders._sandbox import Limits, Verdict, require_isolation, run_tests
+from calibration.graders._sandbox._syscalls import has_filter
 from policies import MissingPrerequisiteError
 
 FAST = Limits(cpu_s=2, wall_s=20)
@@ -193,6 +195,24 @@ def test_there_is_no_network(listener: int) -> None:
     assert verdict.kind == "passed", verdict
 
 
+@pytest.mark.skipif(not has_filter(), reason="no table of system calls for this machine")
+def test_there_are_no_sockets_not_even_local_ones() -> None:
+    code = (
+        "import errno, socket, asyncio\n"
+        "def f():\n"
+        "    refused = []\n"
+        "    for name in ('AF_INET', 'AF_INET6', 'AF_UNIX', 'AF_NETLINK', 'AF_VSOCK'):\n"
+        "        try: socket.socket(getattr(socket, name), socket.SOCK_STREAM)\n"
+        "        except OSError as error: refused.append(error.errno)\n"
+        "    return refused\n"
+        "async def one(): return 1\n"
+        "def g(): return asyncio.run(one())\n"
+    )
+    test = "assert f() == [1] * 5, f()\nassert g() == 1"  # 1 is EPERM.
+    verdict = run_tests(code, test, names=["f", "g"], limits=FAST)
+    assert verdict.kind == "passed", verdict
+
+
 def test_there_are_no_rights_and_no_other_processes() -> None:
     code = (
         "import os, ctypes\n"
@@ -366,15 +386,16 @@ def test_the_sandbox_dies_with_a_killed_run() -> None:
         "from calibration.graders._sandbox import Limits, run_tests\n"
         "run_tests('import time; time.sleep(77.5)', '', limits=Limits(wall_s=60))\n"
     )
-    before = _sandboxes()
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL
     ) as worker:
         try:
-            assert _eventually(lambda: len(_sandboxes() - before) >= 2)
+            # The first process, the judge, the warden and the program.
+            assert _eventually(lambda: len(_descendants(worker.pid)) == 4)
+            sandbox = _descendants(worker.pid)
         finally:
             worker.kill()
-    assert _eventually(lambda: not _sandboxes_of(worker.pid) - before)
+    assert _eventually(lambda: not sandbox & {process.pid for process in _processes()})
 
 
 def test_without_isolation_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,32 +460,31 @@ def test_an_unprivileged_user_is_isolated_just_so(tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+
+
 def _children() -> set[int]:
-    return {pid for pid, parent, _ in _processes() if parent == os.getpid()}
+    return {process.pid for process in _processes() if process.parent == os.getpid()}
 
 
-def _sandboxes() -> set[int]:
-    return {pid for pid, _, command in _processes() if "_sandbox/_child.py" in command}
+def _descendants(root: int) -> set[int]:
+    processes = list(_processes())
+    found = {root}
+    for _ in processes:  # No line of descent is longer.
+        found |= {process.pid for process in processes if process.parent in found}
+    return found - {root}
 
 
-def _sandboxes_of(worker: int) -> set[int]:
-    """Return the sandboxes whose session's first process was started by a worker."""
-    return {
-        pid
-        for pid, parent, command in _processes()
-        if "_sandbox/_child.py" in command and parent in {1, worker}
-    }
-
-
-def _processes() -> Iterator[tuple[int, int, str]]:
+def _processes() -> Iterator[_Process]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stat = (entry / "stat").read_text()
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
             except OSError:
                 continue
-            yield int(entry.name), int(stat.rpartition(")")[2].split()[1]), command
+            yield _Process(int(entry.name), int(stat.rpartition(")")[2].split()[1]))
 
 
 def _mounts() -> list[str]:

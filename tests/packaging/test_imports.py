@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
     "lightgbm",
     "litellm",
+    "datasets",
+    "huggingface_hub",
+    "math_verify",
     "matplotlib",
     "onnxruntime_genai",
     "openai",
@@ -21,6 +24,7 @@ HEAVY = {
     "ray",
     "scipy",
     "sklearn",
+    "sympy",
     "torch",
     "transformers",
     "vllm",

@@ -1,0 +1,107 @@
+"""`advisor judge`: let a model judge a run's answers, and see how far it agrees with the rules."""
+
+import asyncio
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import _calibrate_options as o
+from ._arms import backend_options, build_backends
+from ._exit import ExitCode
+from ._output import format_interval, note, print_json, print_table, print_text, table
+
+if TYPE_CHECKING:
+    from calibration import JudgedRun, RunStore
+    from calibration.graders.llm_judge import Agreement
+    from policies import Backend
+
+__all__ = ["judge"]
+
+
+def judge(
+    run: Annotated[Path, typer.Argument(help="Run folder written by advisor calibrate.")],
+    model: Annotated[str, typer.Option(help="The model that judges.")],
+    backend: o.Backend = "openai",
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    dialect: o.Dialect = "vllm",
+    backend_option: o.BackendOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Answers per task to judge.")] = None,
+    concurrency: o.Concurrency = None,
+    as_json: o.Json = False,
+) -> None:
+    """Judge a run's answers with a model and compare its verdicts with the rules' outcomes.
+
+    Example: advisor judge runs/qwen --model Qwen/Qwen3-32B --base-url http://127.0.0.1:8000/v1
+    --limit 200
+
+    Verdicts are kept in the run; the outcomes that tables show stay the rules'. What is judged
+    already is not asked again.
+    """
+    from calibration import RunStore, store_path
+    from policies import StoreError
+
+    if not store_path(run).is_file():
+        raise StoreError(
+            f"there is no run store at {store_path(run)}", hint="give the folder of a run"
+        )
+    how = backend_options(
+        backend,
+        base_urls=base_url or (),
+        api_key_env=api_key_env,
+        dialect=dialect,
+        extra=backend_option or (),
+    )
+    (judging,) = build_backends(backend, [model], how)
+    with RunStore.create(store_path(run)) as store:
+        judged = asyncio.run(_judge(store, judging, limit, concurrency))
+    if as_json:
+        by_task = {task: _document(found) for task, found in judged.by_task.items()}
+        print_json({**asdict(judged), "by_task": by_task, "overall": _document(judged.overall)})
+    else:
+        _show(judged)
+    if judged.n_error:
+        note(f"{judged.n_error} answers could not be judged; the first said: {judged.first_error}")
+        raise typer.Exit(ExitCode.BACKEND)
+
+
+async def _judge(
+    store: "RunStore", backend: "Backend", limit: int | None, concurrency: int | None
+) -> "JudgedRun":
+    from calibration import judge_run
+
+    try:
+        return await judge_run(store, backend, limit=limit, concurrency=concurrency)
+    finally:
+        await backend.aclose()
+
+
+def _document(found: "Agreement") -> dict[str, Any]:
+    return {**asdict(found), "observed": asdict(found.observed)}
+
+
+def _show(judged: "JudgedRun") -> None:
+    rows = [*judged.by_task.items(), ("all", judged.overall)]
+    columns = ("task", "n", "agreement [95%]", "kappa", "only judge", "only rule", "unclear")
+    print_table(
+        table(
+            f"{judged.judge} against the rules",
+            columns,
+            [
+                (
+                    task,
+                    str(found.n),
+                    format_interval(*(found.observed.estimate, *found.observed)),
+                    "-" if math.isnan(found.kappa) else f"{found.kappa:.2f}",
+                    str(len(found.judge_only)),
+                    str(len(found.rule_only)),
+                    str(found.n_unclear),
+                )
+                for task, found in rows
+            ],
+        )
+    )
+    print_text(f"judged {judged.n_asked:,} answers now, {judged.n_known:,} were judged before")
