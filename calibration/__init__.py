@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._check_replay import ReplayCheck, check_replay
     from ._compare import ArmComparison, ComparisonRow, CostDifference, compare_arms
     from ._judging import JudgedRun, judge_run
+    from ._lengths import CellLengths, length_curves
     from ._models import ModelFacts, describe_model
     from ._outcomes import Cell, ImportedOutcome, Outcome, OutcomeRecord
     from ._plan import Plan, PlanSize, Sample
@@ -41,6 +42,7 @@ __all__ = [
     "ArmResult",
     "Ceilings",
     "Cell",
+    "CellLengths",
     "ColumnMapping",
     "ComparisonRow",
     "CostDifference",
@@ -70,6 +72,7 @@ __all__ = [
     "compare_arms",
     "describe_model",
     "judge_run",
+    "length_curves",
     "load_tasks",
     "repair_store",
     "run_plan",
@@ -86,6 +89,7 @@ _HOMES = {
     "compare_arms": "._compare",
     "Ceilings": "._ceilings",
     "Cell": "._outcomes",
+    "CellLengths": "._lengths",
     "ColumnMapping": ".tasks",
     "ImportedOutcome": "._outcomes",
     "JudgedRun": "._judging",
@@ -113,6 +117,7 @@ _HOMES = {
     "check_replay": "._check_replay",
     "describe_model": "._models",
     "judge_run": "._judging",
+    "length_curves": "._lengths",
     "load_tasks": ".tasks",
     "repair_store": "._salvage",
     "run_plan": "._run",

@@ -45,6 +45,7 @@ async def run_race(
     replay: bool = True,
     ceilings: Ceilings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Ask a plan's questions block by block, each task's arms only until they are decided.
 
@@ -62,6 +63,7 @@ async def run_race(
         replay: As in `run_plan`; if the largest budget stops, the next one leads.
         ceilings: As in `run_plan`.
         on_progress: As in `run_plan`; the total shrinks as arms stop.
+        provenance: As in `run_plan`.
 
     Raises:
         BackendError: The backend cannot be used at all.
@@ -69,7 +71,7 @@ async def run_race(
         InvalidInputError: The plan repeats questions, or questions share documents.
     """
     _check(plan, concurrency)
-    run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress)
+    run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress, provenance)
     races = {place: _new_race(plan, place, settings) for place in _places(plan)}
     has_flops = all(arm.facts.architecture is not None for arm in plan.arms)
     outcomes: dict[str, RaceOutcome | None] = {}

@@ -79,16 +79,17 @@ def derive(
     """
     if trace.token_ids is None or request.thinking_budget is None:
         return None
+    is_whole = (
+        trace.finish_reason is FinishReason.STOP
+        and trace.usage.completion_tokens <= request.max_tokens
+    )
     try:
         prefix = markers.cut(trace.token_ids, request.thinking_budget)
     except InvalidInputError:
-        return None
+        # The thought never closed: the model ended its turn in it, or the tokens ran out.
+        return trace if is_whole else None
     if prefix is None:
-        is_same = (
-            trace.finish_reason is FinishReason.STOP
-            and trace.usage.completion_tokens <= request.max_tokens
-        )
-        return trace if is_same else None
+        return trace if is_whole else None
     room = request.max_tokens - len(prefix)
     if room < 1:
         return None

@@ -18,6 +18,7 @@ __all__ = [
     "Damage",
     "Source",
     "StoredSample",
+    "Thought",
     "checksum",
     "generation_row",
     "imported_rows",
@@ -122,6 +123,28 @@ class Answer(NamedTuple):
     gold: str
     text: str
     outcome: str
+
+
+class Thought(NamedTuple):
+    """The length of one thought.
+
+    Attributes:
+        task: Task of the question.
+        model: Model that thought.
+        policy: Canonical policy string.
+        budget: Its thinking budget as it was asked for: a number or `max`.
+        n_tokens: Thinking tokens.
+        is_cut: Whether the thought was stopped: by its budget, or by the cap of all tokens.
+        is_correct: Whether the answer was right.
+    """
+
+    task: str
+    model: str
+    policy: str
+    budget: str
+    n_tokens: int
+    is_cut: bool
+    is_correct: bool
 
 
 class Damage(NamedTuple):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from policies import (
 )
 
 from ._arm import Arm
+from ._backlog import Backlog
 from ._ceilings import Ceilings, Meter, Reservation
 from ._outcomes import Outcome
 from ._plan import Plan, Sample
@@ -107,6 +108,7 @@ async def run_plan(
     replay: bool = True,
     ceilings: Ceilings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Ask every sample of a plan that the store does not hold yet.
 
@@ -119,6 +121,7 @@ async def run_plan(
             that enforce budgets and continue from token ids.
         ceilings: The most the run may spend; it ends before a request that could break one.
         on_progress: Called after every sample.
+        provenance: Where the numbers come from, kept in the store; plain JSON values.
 
     Raises:
         BackendError: The backend cannot be used at all: it refuses every request, or 20
@@ -128,7 +131,7 @@ async def run_plan(
     """
     if concurrency is not None and concurrency < 1:
         raise InvalidInputError(f"concurrency is {concurrency}, expected >= 1")
-    run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress)
+    run = PlanRun(plan, store, concurrency, ceilings or Ceilings(), on_progress, provenance)
     await run.ask(run.todo, replay=replay)
     return run.summary()
 
@@ -143,6 +146,7 @@ class PlanRun:
         concurrency: int | None,
         ceilings: Ceilings,
         on_progress: Callable[[Progress], None] | None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """Write down arms and questions, and find out what is left to ask."""
         self._plan = plan
@@ -150,6 +154,8 @@ class PlanRun:
         self._on_progress = on_progress
         self._limit = concurrency or max(arm.backend.max_concurrency for arm in plan.arms)
         self._arms = {arm.name: store.add_arm(_arm_row(arm, plan)) for arm in plan.arms}
+        if provenance is not None:  # Not before the arms: they may not belong to this store.
+            store.set_meta("provenance", dict(provenance))
         for task in plan.tasks:
             store.add_questions(
                 [
@@ -174,6 +180,7 @@ class PlanRun:
         spent_usd = ledger["measurement_usd"] or 0.0
         self._meter = Meter(ceilings, spent_tokens=spent, spent_usd=spent_usd)
         self._slow_gradings = asyncio.Semaphore(_SLOW_GRADINGS)
+        self._backlog = Backlog(store, self._limit)
 
     async def ask(self, samples: Iterable[Sample], *, replay: bool) -> None:
         """Ask samples until all are finished or a ceiling is reached.
@@ -188,6 +195,7 @@ class PlanRun:
             work, leads = sort_work(todo, self._plan, self._store)
             for arm in leads:
                 await self._learn_markers(arm)
+        self._backlog.attach()
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -230,6 +238,7 @@ class PlanRun:
 
     async def _worker(self, work: Work, group: asyncio.TaskGroup) -> None:
         while self._fatal is None and self._stopped_by is None:
+            await self._backlog.room()
             item = await work.next()
             if item is None:
                 return
@@ -277,7 +286,7 @@ class PlanRun:
         except BackendError as error:
             self._fail(sample, error)
             for follower in followers:
-                self._fail(follower.sample, error)
+                self._fail(follower.sample, error, is_own=False)
             return Reservation(0)
         self._n_failed_in_a_row = 0
         work.release(followers, completion)
@@ -329,10 +338,14 @@ class PlanRun:
             self._keep(sample, completion, judgement, spent, is_trace=is_trace, source=source)
 
         async def grade_apart() -> None:
-            async with self._slow_gradings:
-                keep(await asyncio.to_thread(judge, completion, sample.question.gold, grader))
+            try:
+                async with self._slow_gradings:
+                    keep(await asyncio.to_thread(judge, completion, sample.question.gold, grader))
+            finally:
+                self._backlog.grading(-1)
 
         if grader.is_slow:
+            self._backlog.grading(1)
             group.create_task(grade_apart())
         else:
             keep(judge(completion, sample.question.gold, grader))
@@ -374,9 +387,9 @@ class PlanRun:
             self._known_flops[key] = float(request_flops(arm.facts.architecture, *key[1:]))
         return self._known_flops[key]
 
-    def _fail(self, sample: Sample, error: BackendError) -> None:
+    def _fail(self, sample: Sample, error: BackendError, *, is_own: bool = True) -> None:
         self._n_error += 1
-        self._n_failed_in_a_row += 1
+        self._n_failed_in_a_row += is_own
         self._first_error = self._first_error or str(error)
         failure = (error.code, str(error))
         self._add(sample, Judgement(Outcome.ERROR), completion=None, error=failure)
@@ -397,6 +410,7 @@ class PlanRun:
         budget = sample.arm.policy.spec.budget
         grader = get_grader(sample.task.grader)
         self._n_asked += 1
+        self._backlog.queued()
         self._store.add(
             StoredSample(
                 key=sample.key,

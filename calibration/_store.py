@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from ._rows import (
     ArmRow,
     Damage,
     StoredSample,
+    Thought,
     generation_row,
     is_intact,
     pack_ids,
@@ -68,6 +69,9 @@ class RunStore:
         self._failure: Exception | None = None
         self._writer: threading.Thread | None = None
         self._lock: TextIOWrapper | None = None
+        self.on_written: Callable[[int], None] | None = None
+        """Called by the writer thread with the number of samples that have reached the disk, and
+        with 0 when none will any more."""
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -125,7 +129,7 @@ class RunStore:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-        self._raise_failure()
+        self.check()
 
     def set_meta(self, key: str, value: object) -> None:
         """Write down a fact about the run, as JSON."""
@@ -225,7 +229,7 @@ class RunStore:
         Raises:
             StoreError: An earlier sample could not be written.
         """
-        self._raise_failure()
+        self.check()
         self._queue.put(sample)
 
     def import_outcomes(
@@ -280,6 +284,26 @@ class RunStore:
                     n_kept[row.task] += 1
                     kept.append(row)
         return kept
+
+    def thoughts(self) -> Iterator[Thought]:
+        """Yield the length of every counted thought, of measured samples.
+
+        A thought that filled its budget counts as cut, also if it would have ended just there.
+        """
+        query = f"""
+            SELECT q.task, a.model, a.policy, g.requested_budget, g.thinking_tokens,
+                   NOT g.thinking_closed OR g.finish_reason != 'stop'
+                   OR (g.requested_budget != 'max'
+                       AND g.thinking_tokens >= CAST(g.requested_budget AS INTEGER)),
+                   s.outcome = 'correct'
+            {JOIN}
+            WHERE g.requested_budget IS NOT NULL AND g.thinking_tokens IS NOT NULL
+                AND s.outcome != 'error' ORDER BY g.key
+        """
+        with self._guarded():
+            for task, model, policy, budget, n_tokens, *flags in self._connection.execute(query):
+                is_cut, is_correct = map(bool, flags)
+                yield Thought(task, model, policy, budget, n_tokens, is_cut, is_correct)
 
     def verdicts(self, judge: str) -> dict[str, str]:
         """Return what a judge has said, by key."""
@@ -406,8 +430,14 @@ class RunStore:
                     if group:
                         with connection:
                             _write_group(connection, group, wires)
+                        self._tell_written(len(group))
         except Exception as error:  # noqa: BLE001 - raised by the next `add` or by `close`
             self._failure = error
+            self._tell_written(0)
+
+    def _tell_written(self, n_samples: int) -> None:
+        if self.on_written is not None:
+            self.on_written(n_samples)
 
     def _take_group(self) -> tuple[list[StoredSample], bool]:
         first = self._queue.get()
@@ -424,7 +454,12 @@ class RunStore:
             group.append(sample)
         return group, False
 
-    def _raise_failure(self) -> None:
+    def check(self) -> None:
+        """Raise what keeps samples from being written, if anything does.
+
+        Raises:
+            StoreError: A sample could not be written.
+        """
         if self._failure is not None:
             raise StoreError(
                 f"{self.path} cannot be written: {self._failure}",

@@ -23,6 +23,8 @@ _BUILT_IN_BACKENDS = {
     "openai": ("policies.backends.openai", "OpenAIBackend"),
     "pocket": ("policies.backends.pocket", "PocketBackend"),
     "replay": ("policies.backends.replay", "ReplayBackend"),
+    "transformers": ("policies.backends.transformers", "TransformersBackend"),
+    "vllm": ("policies.backends.vllm", "VllmBackend"),
 }
 _BACKEND_GROUP = "thinkroute.backends"
 

@@ -13,6 +13,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .fit import fit
 from .judge import judge
+from .load import load
 from .recommend import recommend
 from .tables import tables
 
@@ -56,6 +57,7 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(judge)
+app.command()(load)
 app.command()(ask)
 app.command()(recommend)
 app.add_typer(tables, name="tables")

@@ -95,7 +95,7 @@ async def _run(
     try:
         await probe_backends(plan)
         # After the probe, because a server's identity is known only then.
-        store.set_meta("provenance", {**provenance(plan, how), "backends": reached})
+        origin = {**provenance(plan, how), "backends": reached}
         with live_cells("calibrate", store.cell_sums()) as show:
             if how.race is not None:
                 return await run_race(
@@ -104,6 +104,7 @@ async def _run(
                     replay=how.replay,
                     ceilings=how.ceilings,
                     on_progress=show,
+                    provenance=origin,
                 )
             return await run_plan(
                 *(plan, store),
@@ -111,6 +112,7 @@ async def _run(
                 replay=how.replay,
                 ceilings=how.ceilings,
                 on_progress=show,
+                provenance=origin,
             )
     finally:
         for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():

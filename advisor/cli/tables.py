@@ -2,12 +2,27 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._output import cells_table, format_share, note, print_json, print_table, print_text, table
+from ._arms import split
+from ._output import (
+    cells_table,
+    format_interval,
+    format_share,
+    note,
+    print_json,
+    print_table,
+    print_text,
+    table,
+)
+from ._runs import load_run
 from .tables_import import import_table
+
+if TYPE_CHECKING:
+    from calibration import CellLengths
+    from calibration.statistics import LengthCurve
 
 __all__ = ["tables"]
 
@@ -86,6 +101,81 @@ def show_table(
 
 
 tables.command("import")(import_table)
+
+
+@tables.command("lengths")
+def show_lengths(
+    run: Annotated[Path, typer.Argument(help="A run folder with reasoning arms.")],
+    budgets: Annotated[
+        str, typer.Option(help="Budgets at which to show the share of thoughts that have ended.")
+    ] = "64,512,4096,16384",
+    as_json: _AsJson = False,
+) -> None:
+    """Show which share of thoughts ends by itself within a budget, right and wrong ones apart.
+
+    Example: advisor tables lengths runs/first --budgets 8,16,32,64
+
+    Beyond the largest budget that was measured nothing is known, and nothing is shown.
+    """
+    from calibration import RunStore, length_curves, store_path
+    from policies import InvalidInputError
+
+    wanted = [int(part) for part in split(budgets) if part.isdecimal()]
+    if not wanted or len(wanted) < len(split(budgets)):
+        raise InvalidInputError(f"--budgets {budgets!r}: expected whole numbers, such as 64,256")
+    options = load_run(run).options
+    with RunStore.open(store_path(run)) as store:
+        curves = length_curves(store.thoughts(), options.max_thinking_tokens)
+    if as_json:
+        print_json({"run": str(run), "lengths": [_lengths_json(one, wanted) for one in curves]})
+        return
+    rows = [
+        (
+            *(one.model, one.task, one.policy, str(one.curve.n), str(one.curve.n_cut)),
+            *(_quantile(part) for part in (one.curve, one.right, one.wrong)),
+            *(_share_at(one.curve, budget) for budget in wanted),
+        )
+        for one in curves
+    ]
+    heads = ("model", "task", "policy", "n", "cut", "median", "right", "wrong")
+    print_table(table("thinking tokens", (*heads, *(f"<= {b}" for b in wanted)), rows))
+
+
+def _quantile(curve: "LengthCurve | None") -> str:
+    median = None if curve is None else curve.quantile(0.5)
+    return "-" if median is None else f"{median.estimate:.0f}"
+
+
+def _share_at(curve: "LengthCurve", budget: int) -> str:
+    if budget > curve.largest_cap:
+        return "-"
+    found = curve.at(budget)
+    return format_interval(found.estimate, found.low, found.high)
+
+
+def _lengths_json(one: "CellLengths", budgets: list[int]) -> dict[str, object]:
+    curve = one.curve
+    return {
+        "task": one.task,
+        "model": one.model,
+        "policy": one.policy,
+        "n": curve.n,
+        "n_cut": curve.n_cut,
+        "largest_cap": curve.largest_cap,
+        "median": _median_json(curve),
+        "median_right": _median_json(one.right),
+        "median_wrong": _median_json(one.wrong),
+        "shares": [
+            {"budget": budget, **asdict(curve.at(budget))}
+            for budget in budgets
+            if budget <= curve.largest_cap
+        ],
+    }
+
+
+def _median_json(curve: "LengthCurve | None") -> dict[str, object] | None:
+    median = None if curve is None else curve.quantile(0.5)
+    return None if median is None else asdict(median)
 
 
 @tables.command("repair")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .._backend import Capability, GenerationRequest, require
+from .._backend import Capability, GenerationRequest, ThoughtMarkers, require
 from .._errors import BackendError, BackendRequestError
 from .._messages import Completion, Evidence, FinishReason, Usage
 
@@ -135,6 +135,15 @@ class FakeBackend:
             raise reply
         answer = FakeAnswer(reply) if isinstance(reply, str) else reply
         return self._completion(answer, request)
+
+    async def thought_markers(self) -> ThoughtMarkers:
+        """Return the markers of scripted thoughts.
+
+        Raises:
+            CapabilityError: PREFIX_CONTINUATION is not among `capabilities`.
+        """
+        require(self, frozenset({Capability.PREFIX_CONTINUATION}))
+        return ThoughtMarkers(start=(_SPECIAL_IDS[_START],), end=(_SPECIAL_IDS[_END],))
 
     async def aclose(self) -> None:
         """Do nothing."""

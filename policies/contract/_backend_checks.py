@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from .._backend import Backend, Capability, GenerationRequest
+from .._backend import Backend, Capability, GenerationRequest, TellsThoughtMarkers
 from .._errors import CapabilityError
 from .._messages import Completion, FinishReason, user_message
 from ._outcome import Failed, Skipped, expect, is_a
@@ -113,6 +113,10 @@ async def _budget(probe: BackendProbe) -> None:
     probe.need(Capability.THINKING_SWITCH, Capability.HARD_BUDGET)
     free = await _free_thought(probe)
     n_free = _told(free)
+    # Thinking tokens that the template writes count against the budget.
+    n_in_prompt = 0
+    if isinstance(probe.backend, TellsThoughtMarkers):
+        n_in_prompt = (await probe.backend.thought_markers()).n_in_prompt
     n_telling = 0
     for budget in probe.budgets:
         completion = await probe.ask(thinking=True, thinking_budget=budget)
@@ -124,7 +128,7 @@ async def _budget(probe: BackendProbe) -> None:
             f"budget {budget} gave {n_thinking} thinking tokens",
         )
         expect(completion.thinking_closed, f"budget {budget} left the thought open")
-        _expect_same_prefix(free, completion, budget)
+        _expect_same_prefix(free, completion, max(0, budget - n_in_prompt))
         n_telling += n_free > budget + _MARKER_TOKENS
     if not n_telling:
         raise Skipped(f"the thought has only {n_free} tokens, so no budget cuts it")

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from calibration.pocket.questions import POCKET_TASK_TYPES, PocketTaskType, draw_question
 from policies import (
     ArtifactCorruptError,
     BackendError,
@@ -22,6 +26,8 @@ from policies import (
     GenerationRequest,
     InvalidInputError,
     Message,
+    TellsThoughtMarkers,
+    ThoughtMarkers,
     UnknownNameError,
     user_message,
 )
@@ -491,3 +497,45 @@ def test_a_missing_runtime_names_the_extra() -> None:
         check=False,
     )
     assert done.stdout == 'missing-extra pip install "thinkroute[pocket]"\n', done.stderr
+
+
+@pytest.fixture(scope="module")
+def markers(backend: PocketBackend) -> ThoughtMarkers:
+    assert isinstance(backend, TellsThoughtMarkers)
+    return asyncio.run(backend.thought_markers())
+
+
+def test_the_markers_are_those_of_the_answers(
+    backend: PocketBackend, markers: ThoughtMarkers
+) -> None:
+    [completion] = generate(backend, ask(PROMPTS[0]))
+    assert ids(completion)[: len(markers.start)] == markers.start
+    assert markers.n_thinking(ids(completion)) == completion.usage.thinking_tokens
+    assert markers.is_closed(ids(completion))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    task_type=st.sampled_from(POCKET_TASK_TYPES),
+    budget=st.integers(0, 40),
+)
+def test_a_native_budget_is_what_one_trace_tells(
+    backend: PocketBackend,
+    markers: ThoughtMarkers,
+    seed: int,
+    task_type: PocketTaskType,
+    budget: int,
+) -> None:
+    """Greedy, token for token: cut the unlimited trace, continue, compare with the real thing."""
+    question = draw_question(random.Random(seed), task_type)
+    request = ask(question.prompt, max_tokens=160)
+    trace, native = generate(backend, request, replace(request, thinking_budget=budget))
+    head = markers.cut(ids(trace), budget)
+    if head is None:
+        assert outputs([native]) == outputs([trace])
+        return
+    [rest] = generate(backend, replace(request, continuation=head, max_tokens=160 - len(head)))
+    assert (*head, *ids(rest)) == ids(native)
+    assert (rest.text, rest.thinking) == (native.text, native.thinking)
+    assert rest.usage.thinking_tokens == native.usage.thinking_tokens == budget

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..._backend import Capability, GenerationRequest
+from ..._backend import Capability, GenerationRequest, ThoughtMarkers
 from ..._errors import (
     ArtifactCorruptError,
     BackendError,
@@ -146,6 +146,15 @@ class PocketBackend:
                 "runtime": f"onnxruntime-genai {engine.version}",
             }
         return dict(self._identity)
+
+    async def thought_markers(self) -> ThoughtMarkers:
+        """Return the markers of the pocket models' thoughts, which the answer itself opens.
+
+        Raises:
+            MissingPrerequisiteError: onnxruntime-genai is not installed.
+        """
+        special = self._loaded().special
+        return ThoughtMarkers(start=(special.think,), end=(special.end_think,))
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return one completion.

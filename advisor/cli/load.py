@@ -1,0 +1,122 @@
+"""`advisor load`: latency and throughput of a model at a stated number of requests under way."""
+
+import asyncio
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import _calibrate_options as o
+from ._arms import backend_options, build_backends, split, usual_options
+from ._output import note, print_json, print_table, print_text, table
+
+if TYPE_CHECKING:
+    from calibration.cost import LoadReport
+    from policies import Backend, GenerationRequest
+
+__all__ = ["load"]
+
+
+def load(
+    model: Annotated[str, typer.Option(help="Model name.")],
+    tasks: Annotated[str, typer.Option(help="Whose prompts are sent: as in advisor calibrate.")],
+    policy: Annotated[
+        str, typer.Option(help="direct, reasoning@512 or reasoning@max.")
+    ] = "reasoning@max",
+    concurrency: Annotated[
+        str, typer.Option(help="Requests under way at once; several loads separated by commas.")
+    ] = "1,8,32",
+    requests: Annotated[int, typer.Option(min=20, help="Measured requests per load.")] = 100,
+    data: o.Data = None,
+    backend: o.Backend = "openai",
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    dialect: o.Dialect = "vllm",
+    backend_option: o.BackendOption = None,
+    max_answer_tokens: o.MaxAnswerTokens = None,
+    max_thinking_tokens: o.MaxThinkingTokens = None,
+    seed: o.Seed = 0,
+    as_json: o.Json = False,
+) -> None:
+    """Measure latency at stated loads: closed loop, always so many requests under way.
+
+    Example: advisor load --model Qwen/Qwen3-8B --base-url http://127.0.0.1:8000/v1
+    --tasks gsm8k --policy reasoning@512 --concurrency 1,8,32
+
+    Seconds of a calibration run are those of its own load; what a user waits for is this.
+    """
+    from dataclasses import replace
+
+    from calibration import load_tasks
+    from policies import InvalidInputError, OneRequestPolicy, build_policy, user_message
+
+    loads = [int(part) for part in split(concurrency) if part.isdecimal()]
+    if not loads or len(loads) < len(split(concurrency)) or min(loads) < 1:
+        raise InvalidInputError(f"--concurrency {concurrency!r}: expected numbers such as 1,8,32")
+    asked = build_policy(policy)
+    if not isinstance(asked, OneRequestPolicy):
+        raise InvalidInputError(
+            f"--policy {policy} is more than one request", hint="give direct or reasoning@B"
+        )
+    usual = usual_options(backend)
+    options = replace(
+        usual,
+        max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
+        max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
+    )
+    prompts = [
+        question.prompt
+        for task in load_tasks(split(tasks), limit=requests, seed=seed, data=data or ())
+        for question in task.questions
+    ]
+    sent = [asked.request(user_message(prompt), options) for prompt in prompts]
+    how = backend_options(
+        backend,
+        base_urls=base_url or (),
+        api_key_env=api_key_env,
+        dialect=dialect,
+        extra=backend_option or (),
+    )
+    (reached,) = build_backends(backend, [model], how)
+    reports = asyncio.run(_measure(reached, sent, loads, requests))
+    if as_json:
+        print_json({"policy": policy, "loads": [report.to_json() for report in reports]})
+        return
+    print_table(
+        table(
+            f"{model}, {policy}",
+            ("under way", "n", "p50 s [95%]", "p95 s [95%]", "tokens", "tokens/s", "err"),
+            [_row(report) for report in reports],
+        )
+    )
+    print_text("closed loop: a request is sent when one is answered; errors are in no figure")
+
+
+async def _measure(
+    backend: "Backend", sent: "list[GenerationRequest]", loads: list[int], n_requests: int
+) -> "list[LoadReport]":
+    from calibration.cost import measure_load
+
+    reports: list[LoadReport] = []
+    try:
+        for load in loads:
+            note(f"{load} under way")
+            # Each load begins elsewhere in the prompts, so that no prefix cache answers for it.
+            start = sum(loads[: loads.index(load)]) % len(sent)
+            wanted = islice(cycle([*sent[start:], *sent[:start]]), n_requests + load)
+            reports.append(await measure_load(backend, list(wanted), concurrency=load))
+    finally:
+        await backend.aclose()
+    return reports
+
+
+def _row(report: "LoadReport") -> tuple[str, ...]:
+    p50, p95 = (
+        f"{q.estimate:.3g} [{q.low:.3g}, {q.high:.3g}]" for q in (report.p50_s, report.p95_s)
+    )
+    return (
+        str(report.concurrency),
+        str(report.n_completions),
+        *(p50, p95, f"{report.completion_tokens:.0f}", f"{report.tokens_per_s:.4g}"),
+        str(report.n_errors),
+    )

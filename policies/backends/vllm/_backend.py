@@ -1,0 +1,378 @@
+"""The public class of the backend: prompts as token ids in, completions out."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from pathlib import Path
+
+from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
+from ..._errors import BackendError, BackendRequestError, InvalidInputError
+from ..._messages import Completion, FinishReason
+from .._chat_template import ChatTemplate
+from .._checkpoint import checked_model, checkpoint_identity, read_fields, resolve_checkpoint
+from .._json import Json
+from .._local_model import GeneratedIds, LocalModel
+from ._engine import (
+    Engine,
+    EngineOutput,
+    EngineSettings,
+    load_tokenizer,
+    thought_texts,
+    vllm_version,
+)
+
+__all__ = ["VllmBackend"]
+
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "repetition": FinishReason.REPETITION,
+}
+"""vLLM's other reasons, `abort` and `error`, are no answers."""
+
+_OWN_ARGUMENTS = frozenset(
+    {
+        "model",
+        "tokenizer",
+        "dtype",
+        "max_model_len",
+        "gpu_memory_utilization",
+        "tensor_parallel_size",
+        "enforce_eager",
+        "trust_remote_code",
+        "reasoning_config",
+        "reasoning_parser",
+        "enable_lora",
+        "enable_prefix_caching",
+        "disable_log_stats",
+        "enable_log_requests",
+        "logprobs_mode",
+    }
+)
+"""Engine options that the backend's own options set, or that its answers depend on."""
+
+
+_ONLY_ROOM = frozenset({"gpu_memory_utilization", "max_model_len"})
+"""Engine options that say how much fits, not what comes out."""
+
+
+class VllmBackend:
+    """A model in a vLLM engine that this process starts.
+
+    The engine starts at the first request, in a child process; requests from any number of
+    tasks and event loops share its continuous batching and its prefix cache. Prompts are
+    rendered by the model's own chat template and go in as token ids; thought and answer are
+    told apart by token ids. `Completion.token_ids` leaves the end of turn out.
+
+    Needs the extra `vllm`. One instance serves every arm of its model; a second instance is a
+    second engine with memory of its own.
+
+    Example:
+        >>> backend = VllmBackend("Qwen/Qwen3-8B", max_model_len=8192)
+        >>> backend.name, backend.model
+        ('vllm', 'Qwen/Qwen3-8B')
+    """
+
+    name = "vllm"
+
+    def __init__(  # noqa: PLR0913 - each option is a setting that users write by name
+        self,
+        model: str,
+        *,
+        directory: str | Path | None = None,
+        revision: str | None = None,
+        adapter: str | Path | None = None,
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        gpu_memory_utilization: float | None = None,
+        tensor_parallel_size: int = 1,
+        enforce_eager: bool = False,
+        max_concurrency: int = 256,
+        reasoning_parser: str | None = "qwen3",
+        forced_end: str | None = None,
+        thinking_argument: str = "enable_thinking",
+        template_arguments: Mapping[str, Json] | None = None,
+        trust_remote_code: bool = False,
+        engine_options: Mapping[str, Json] | None = None,
+    ) -> None:
+        """Prepare a model; nothing is loaded yet.
+
+        Args:
+            model: A folder, `owner/name` of a model hub, or the name to give to `directory`.
+            directory: Folder with the model's files.
+            revision: Branch, tag or commit on the hub.
+            adapter: Folder of a LoRA adapter to answer with.
+            dtype: Of weights and activations; `auto` takes the model's own.
+            max_model_len: Longest prompt and answer together, in tokens; `None` for the model's.
+            gpu_memory_utilization: Share of the GPU's memory to use; `None` for vLLM's default.
+            tensor_parallel_size: GPUs that share each layer.
+            enforce_eager: Whether to do without CUDA graphs: starts faster, runs slower.
+            max_concurrency: How many calls at once are useful.
+            reasoning_parser: vLLM's name for the model's thought markers; `None` for a model
+                that does not think, which takes no budgets.
+            forced_end: Text that ends a thought at its budget, ending with the model's own
+                marker; `None` for the marker alone. Needs vLLM's second model runner (a GPU).
+            thinking_argument: The chat template's variable that turns thinking on and off.
+            template_arguments: Other variables of the chat template.
+            trust_remote_code: Whether code that comes with the model may run here.
+            engine_options: More fields of vLLM's `AsyncEngineArgs`, such as
+                `{"max_num_seqs": 64}`.
+
+        Raises:
+            InvalidInputError: A value is out of range, a folder is not there, or an engine
+                option is set by an option of its own.
+        """
+        options = dict(engine_options or {})
+        problems = [
+            text
+            for is_bad, text in (
+                (max_concurrency < 1, f"max_concurrency is {max_concurrency}, expected >= 1"),
+                (
+                    tensor_parallel_size < 1,
+                    f"tensor_parallel_size is {tensor_parallel_size}, expected >= 1",
+                ),
+                (
+                    max_model_len is not None and max_model_len < 1,
+                    f"max_model_len is {max_model_len}, expected >= 1",
+                ),
+                (
+                    gpu_memory_utilization is not None and not 0 < gpu_memory_utilization <= 1,
+                    f"gpu_memory_utilization is {gpu_memory_utilization}, expected (0, 1]",
+                ),
+                (
+                    reasoning_parser is None and forced_end is not None,
+                    "forced_end is set although reasoning_parser is None",
+                ),
+                *(
+                    (True, f"engine option {name!r} is the backend's own")
+                    for name in sorted(_OWN_ARGUMENTS & options.keys())
+                ),
+            )
+            if is_bad
+        ]
+        if problems:
+            raise InvalidInputError("; ".join(problems), code="invalid-backend-options")
+        place = checked_model(model if directory is None else Path(directory), adapter)
+        self.model = model
+        self.max_concurrency = max_concurrency
+        self._place = place
+        self._revision = revision
+        self._adapter = None if adapter is None else Path(adapter).expanduser().resolve()
+        self._reasoning_parser = reasoning_parser
+        self._forced_end = forced_end
+        self._thinking_argument = thinking_argument
+        self._template_arguments = dict(template_arguments or {})
+        self._trust_remote_code = trust_remote_code
+        self._arguments: dict[str, Json] = {
+            **options,
+            "dtype": dtype,
+            "tensor_parallel_size": tensor_parallel_size,
+            "enforce_eager": enforce_eager,
+            "trust_remote_code": trust_remote_code,
+            "enable_prefix_caching": True,
+        }
+        if max_model_len is not None:
+            self._arguments["max_model_len"] = max_model_len
+        if gpu_memory_utilization is not None:
+            self._arguments["gpu_memory_utilization"] = gpu_memory_utilization
+        self._lock = threading.Lock()
+        self._known: LocalModel | None = None
+        self._identity: dict[str, str] | None = None
+        self._engine: Engine | None = None
+        self._under_way: set[Future[EngineOutput]] = set()
+        self._is_closed = False
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the engine can do with this model; reads the tokenizer once.
+
+        THINKING_SWITCH is there if the chat template's prompt changes with the switch, budgets
+        if besides a reasoning parser is named whose end marker is one token.
+        """
+        return self._loaded().capabilities
+
+    def identity(self) -> Mapping[str, str]:
+        """Return source, hashes and versions.
+
+        Hashes are over configuration, tokenizer with chat template, weights and adapter; large
+        weight files are hashed in part, enough to tell two trained models apart.
+        """
+        if self._identity is None:
+            known = self._loaded()
+            self._identity = {
+                "backend": self.name,
+                "model": self.model,
+                **known.source,
+                **checkpoint_identity(known.folder, self._adapter),
+                "runtime": f"vllm {vllm_version()}",
+                "reasoning_parser": self._reasoning_parser or "",
+                "forced_end": self._forced_end or "",
+                "thinking_argument": self._thinking_argument,
+                "template_arguments": _canonical(self._template_arguments),
+                "engine": _canonical(
+                    {k: v for k, v in self._arguments.items() if k not in _ONLY_ROOM}
+                ),
+            }
+        return dict(self._identity)
+
+    async def thought_markers(self) -> ThoughtMarkers:
+        """Return the markers of this model's thoughts.
+
+        Raises:
+            CapabilityError: The model has no thoughts that can be told by token ids.
+        """
+        known = await asyncio.to_thread(self._loaded)
+        return known.told_markers(self.name, self.model)
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        """Return one completion.
+
+        Raises:
+            CapabilityError: The model cannot do what the request needs.
+            BackendRequestError: Prompt and `max_tokens` exceed the context, a token id is outside
+                the vocabulary, or vLLM refuses the request.
+            BackendError: The engine did not start, died, or gave the request up; the last of
+                these is worth another try.
+            MissingPrerequisiteError: vLLM is not installed, or finds no device.
+            InvalidInputError: vLLM refuses the engine's options.
+        """
+        known = self._known or await asyncio.to_thread(self._loaded)
+        needed = request.needs()
+        if request.thinking:
+            needed |= {Capability.THINKING_SWITCH}
+        require(self, needed)
+        prompt = known.prompt(request, backend=self.name, model=self.model)
+        if request.thinking_budget is not None and not known.opens_like_template(
+            prompt[: len(prompt) - len(request.continuation)]
+        ):
+            # vLLM would count the budget from a marker that the conversation itself holds.
+            raise BackendRequestError(
+                "the conversation holds a marker of a thought, and a thinking budget is set",
+                backend=self.name,
+                model=self.model,
+                hint="take the marker out of the prompt, or ask without a budget",
+            )
+        output = await asyncio.wrap_future(self._submitted(known, prompt, request))
+        return known.completion(request, len(prompt), self._generated(output), _wire(request))
+
+    async def aclose(self) -> None:
+        """Shut the engine down; requests under way are finished first."""
+        with self._lock:
+            self._is_closed = True
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(wait, list(self._under_way))
+            await asyncio.to_thread(engine.close)
+
+    def _loaded(self) -> LocalModel:
+        if self._known is None:
+            with self._lock:
+                if self._known is None:
+                    self._known = self._load()
+        return self._known
+
+    def _load(self) -> LocalModel:
+        folder, source = resolve_checkpoint(self._place, self._revision, backend=self.name)
+        tokenizer = load_tokenizer(folder, trust_remote_code=self._trust_remote_code)
+        template = ChatTemplate(
+            tokenizer,
+            backend=self.name,
+            model=self.model,
+            switch=self._thinking_argument,
+            arguments=self._template_arguments,
+        )
+        thoughts = None
+        if self._reasoning_parser is not None:
+            start, end = thought_texts(self._reasoning_parser, tokenizer)
+            thoughts = template.thought_tokens(start, end, self._forced_end)
+        return LocalModel(folder, source, template, thoughts)
+
+    def _submitted(
+        self, known: LocalModel, prompt: list[int], request: GenerationRequest
+    ) -> "Future[EngineOutput]":
+        """Hand a request to the engine, which the first one starts."""
+        with self._lock:
+            if self._is_closed:
+                raise BackendError(
+                    "the backend is closed",
+                    backend=self.name,
+                    model=self.model,
+                    hint="make a new one",
+                )
+            if self._engine is None:
+                self._engine = Engine(self._settings(known))
+            future = self._engine.submit(self._engine.generate(prompt, request))
+            self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def _settings(self, known: LocalModel) -> EngineSettings:
+        reasoning = rank = None
+        if known.has_markers and self._reasoning_parser is not None:
+            start, end = thought_texts(self._reasoning_parser, known.template.tokenizer)
+            reasoning = {
+                "reasoning_parser": self._reasoning_parser,
+                "reasoning_start_str": start,
+                "reasoning_end_str": self._forced_end or end,
+            }
+        if self._adapter is not None:
+            found = read_fields(self._adapter / "adapter_config.json").get("r")
+            if not isinstance(found, int):
+                raise InvalidInputError(
+                    f"{self._adapter / 'adapter_config.json'} has no rank 'r'",
+                    hint="vLLM takes LoRA adapters only",
+                )
+            rank = found
+        return EngineSettings(
+            model=self.model,
+            folder=known.folder,
+            arguments=self._arguments,
+            reasoning=reasoning,
+            forces_text=known.forces_text,
+            adapter=self._adapter,
+            adapter_rank=rank,
+        )
+
+    def _generated(self, output: EngineOutput) -> GeneratedIds:
+        finish_reason = _FINISH_REASONS.get(output.finish_reason)
+        if finish_reason is None:
+            raise BackendError(
+                f"vLLM ended the request with {output.finish_reason!r}",
+                backend=self.name,
+                model=self.model,
+                retryable=True,
+            )
+        # Nothing but the end of turn stops: there are no stop strings.
+        ended = finish_reason is FinishReason.STOP
+        return GeneratedIds(
+            token_ids=output.token_ids[:-1] if ended else output.token_ids,
+            n_tokens=len(output.token_ids),
+            logprobs=output.logprobs,
+            finish_reason=finish_reason,
+            seconds=output.seconds,
+            n_cached=output.n_cached,
+        )
+
+
+def _wire(request: GenerationRequest) -> str:
+    """Return what the engine is told besides the prompt, as canonical JSON."""
+    bias = request.logit_bias or {}
+    return _canonical(
+        {
+            "continuation_tokens": len(request.continuation),
+            "logit_bias": {str(token): amount for token, amount in bias.items()},
+            "logprobs": request.logprobs,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+            "temperature": request.temperature,
+            "thinking": request.thinking,
+            "thinking_token_budget": request.thinking_budget,
+            "top_p": request.top_p,
+        }
+    )
+
+
+def _canonical(fields: Mapping[str, Json]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
