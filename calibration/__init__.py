@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ._race_run import RaceSettings, run_race
     from ._race_state import ArmResult, PairResult, RaceOutcome, RaceResult
     from ._racing import Race
+    from ._replay import trace_leads
     from ._run import Progress, RunSummary, run_plan, store_path
     from ._salvage import Repair, repair_store
     from ._store import RunStore
@@ -79,6 +80,7 @@ __all__ = [
     "run_race",
     "store_path",
     "task_names",
+    "trace_leads",
 ]
 
 _HOMES = {
@@ -124,6 +126,7 @@ _HOMES = {
     "run_race": "._race_run",
     "store_path": "._run",
     "task_names": ".tasks",
+    "trace_leads": "._replay",
 }
 
 

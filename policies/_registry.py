@@ -20,7 +20,7 @@ __all__ = ["backend_names", "build_backend", "build_policy", "policy_names"]
 
 _BUILT_IN_BACKENDS = {
     "fake": ("policies.backends.fake", "FakeBackend"),
-    "openai": ("policies.backends.openai", "OpenAIBackend"),
+    "openai": ("policies.backends.pool", "connect"),
     "pocket": ("policies.backends.pocket", "PocketBackend"),
     "replay": ("policies.backends.replay", "ReplayBackend"),
     "transformers": ("policies.backends.transformers", "TransformersBackend"),

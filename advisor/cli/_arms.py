@@ -1,7 +1,7 @@
 """From the text of options to policies, backends and arms."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,10 +90,8 @@ def backend_options(
         raise InvalidInputError(
             "--backend openai needs --base-url", hint="for example http://127.0.0.1:8000/v1"
         )
-    options |= {"dialect": dialect, "key_variable": api_key_env}
-    if len(base_urls) == 1:
-        return {"base_url": base_urls[0], **options}
-    return {"base_urls": list(base_urls), **options}
+    urls = base_urls[0] if len(base_urls) == 1 else list(base_urls)
+    return {"base_url": urls, "dialect": dialect, "key_variable": api_key_env, **options}
 
 
 def _named(text: str) -> tuple[str, Any]:
@@ -128,23 +126,18 @@ def build_backends(
     """
     from policies import UnknownNameError, build_backend
 
-    urls = options.get("base_urls")
-    rest = {name: value for name, value in options.items() if name != "base_urls"}
-    if distributed is not None:
-        if distributed != "ray":
-            raise UnknownNameError("distribution", distributed, ["ray"])
-        from calibration.distributed import RayBackend
+    if distributed is None:
+        return [build_backend(backend, model, **options) for model in models]
+    if distributed != "ray":
+        raise UnknownNameError("distribution", distributed, ["ray"])
+    from calibration.distributed import RayBackend
 
-        own = [rest if urls is None else {**rest, "base_url": url} for url in urls or [""]]
-        shares = [own[number % len(own)] for number in range(max(workers, len(own)))]
-        return [
-            RayBackend(backend, model, shares, gpus_per_worker=gpus_per_worker) for model in models
-        ]
-    if backend == "openai" and urls is not None:
-        from policies.backends.pool import connect
-
-        return [connect(model, urls, **rest) for model in models]
-    return [build_backend(backend, model, **options) for model in models]
+    urls = options.get("base_url", "")
+    own = [options]
+    if isinstance(urls, list):  # Each worker takes one endpoint.
+        own = [{**options, "base_url": url} for url in cast("list[str]", urls)]
+    shares = [own[number % len(own)] for number in range(max(workers, len(own)))]
+    return [RayBackend(backend, model, shares, gpus_per_worker=gpus_per_worker) for model in models]
 
 
 def prices_of(path: "Path | None", models: "Sequence[str]") -> "dict[str, Price]":

@@ -93,7 +93,7 @@ async def _run(
     from calibration import run_plan, run_race
 
     try:
-        await probe_backends(plan)
+        await probe_backends(plan, replay=how.replay)
         # After the probe, because a server's identity is known only then.
         origin = {**provenance(plan, how), "backends": reached}
         with live_cells("calibrate", store.cell_sums()) as show:
@@ -129,17 +129,26 @@ def _drop_damaged(store: "RunStore") -> None:
     store.drop(one.key for one in damaged)
 
 
-async def probe_backends(plan: "Plan") -> None:
+async def probe_backends(plan: "Plan", *, replay: bool) -> None:
     """Ask servers once whether they do what the plan relies on, before anything is measured.
+
+    Args:
+        plan: What will be asked.
+        replay: Whether budgets are told from traces, so that answers must be continued.
 
     Raises:
         BackendError: One does not, or cannot be asked.
     """
+    from calibration import trace_leads
+    from policies import Capability
     from policies.backends.probe import ListsModels, probe
 
+    leads = trace_leads(plan.arms, plan.options).values()
     for one in {id(arm.backend): arm.backend for arm in plan.arms}.values():
         if isinstance(one, ListsModels):
             needed = {c for arm in plan.arms if arm.backend is one for c in arm.policy.needs}
+            if replay and any(lead.backend is one for lead in leads):
+                needed.add(Capability.PREFIX_CONTINUATION)
             report = await probe(one, needed)
             for doubt in report.unsure:
                 note(f"warning: {doubt}")

@@ -64,7 +64,7 @@ async def _check(plan: "Plan", concurrency: int | None) -> "list[ReplayCheck]":
     from calibration import check_replay
 
     try:
-        await probe_backends(plan)
+        await probe_backends(plan, replay=True)
         with live_cells("check replay") as show:
             return await check_replay(plan, concurrency=concurrency, on_progress=show)
     finally:

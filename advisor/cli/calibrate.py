@@ -1,6 +1,5 @@
 """`advisor calibrate`: measure policies on a model."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,7 +161,7 @@ def calibrate(
     (run,) = map(Path, _required(out=out))
     _refuse_existing(run, resume=resume)
     _confirm(plan, replay=replay, ask=backend != "pocket" and not yes)
-    reached = {one.model: _reached(backend, how) for one in backends}
+    reached = {one.model: {"backend": backend, "options": how} for one in backends}
     is_race = race or target_halfwidth is not None or tie_margin is not None
     settings = RunSettings(
         concurrency=concurrency,
@@ -228,14 +227,6 @@ def _refuse_existing(run: Path, *, resume: bool) -> None:
             hint="leave --no-resume out to go on with it, or choose another --out",
             code="run-exists",
         )
-
-
-def _reached(backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a router reaches a model; of several endpoints it takes the first."""
-    kept = {name: value for name, value in options.items() if name != "base_urls"}
-    if "base_urls" in options:
-        kept["base_url"] = options["base_urls"][0]
-    return {"backend": backend, "options": kept}
 
 
 def _confirm(plan: "Plan", *, replay: bool, ask: bool) -> None:

@@ -20,8 +20,19 @@ MAX_RETRY_AFTER_S = 120.0
 """A server that asks for a longer pause than this is not waited for."""
 
 
-async def retrying(attempt: Callable[[], Awaitable[_T]], *, max_retries: int) -> _T:
+async def retrying(
+    attempt: Callable[[], Awaitable[_T]],
+    *,
+    max_retries: int,
+    pause_s: "Callable[[BackendError, int], float] | None" = None,
+) -> _T:
     """Return the first success of `attempt`, which is called at most `max_retries + 1` times.
+
+    Args:
+        attempt: Sends the request once.
+        max_retries: Attempts after the first.
+        pause_s: Returns the pause after a failure and its number (from 0), in seconds; by
+            default `backoff_s` with a random draw. What the server asks for is the least.
 
     Raises:
         BackendError: It is not retryable, the attempts are used up, or the server asked for a
@@ -36,17 +47,21 @@ async def retrying(attempt: Callable[[], Awaitable[_T]], *, max_retries: int) ->
             if is_last or not error.retryable or asked_s > MAX_RETRY_AFTER_S:
                 error.add_note(f"attempts made: {n_failed + 1}")
                 raise
-            wait_s = max(asked_s, backoff_s(n_failed, random.random()))
+            own_s = backoff_s(n_failed) if pause_s is None else pause_s(error, n_failed)
+            wait_s = max(asked_s, own_s)
         await asyncio.sleep(wait_s)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def backoff_s(n_failed: int, draw: float) -> float:
+def backoff_s(n_failed: int, draw: float | None = None) -> float:
     """Return the pause after the failure number `n_failed` (from 0), in seconds.
 
-    It doubles from one failure to the next up to 30 s; `draw`, uniform in [0, 1), takes off up
-    to a half, so that clients that failed together do not come back together.
+    It doubles from one failure to the next up to 30 s; `draw`, uniform in [0, 1) and random by
+    default, takes off up to a half, so that clients that failed together do not come back
+    together.
     """
+    if draw is None:
+        draw = random.random()
     longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**n_failed)
     return longest * (1.0 - draw / 2.0)
 

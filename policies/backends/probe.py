@@ -5,21 +5,30 @@ number measured with it. The probe asks a few cheap questions and stops the run 
 has seen if the answers do not fit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
-from .._backend import Backend, Capability, GenerationRequest, require
+from .._backend import (
+    Backend,
+    Capability,
+    GenerationRequest,
+    TellsThoughtMarkers,
+    require,
+)
 from .._errors import BackendRequestError, CapabilityError, UnknownNameError
 from .._messages import Completion, user_message
+from ._dialect import Dialect
 
-__all__ = ["ListsModels", "ProbeReport", "probe"]
+__all__ = ["HasMembers", "ListsModels", "ProbeReport", "SpeaksDialect", "probe"]
 
 _PROMPT = "Compute step by step, left to right: 7+5*3+2*4-6+9"
 _BUDGET = 16
 # Start and end marker: servers differ in whether they count them.
 _MARKER_TOKENS = 2
 _TAGS = ("<think>", "</think>")
+_NO_LIST = "the server does not list its models"
+_BUDGETS = frozenset({Capability.THINKING_BUDGET, Capability.HARD_BUDGET})
 
 
 @runtime_checkable
@@ -32,6 +41,30 @@ class ListsModels(Protocol):
 
     async def describe_server(self) -> Mapping[str, str]:
         """Ask the server what it serves and add that to `identity()`."""
+        ...
+
+
+@runtime_checkable
+class SpeaksDialect(Protocol):
+    """A backend whose server is one of a known kind."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The kind of server."""
+        ...
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """A backend that spreads its requests over several others."""
+
+    @property
+    def members(self) -> Sequence[Backend]:
+        """The others."""
+        ...
+
+    async def describe_server(self) -> Mapping[str, str]:
+        """Ask every member's server what it serves; refuse members that differ."""
         ...
 
 
@@ -59,7 +92,9 @@ async def probe(
 ) -> ProbeReport:
     """Check that a backend is there, has its model and honours the thinking controls.
 
-    Sends at most three short requests. Thinking is checked only where it is needed.
+    Sends a handful of short requests. Thinking is checked only where it is needed. Soft budgets
+    are checked to be accepted, since how far they are kept is the provider's business. Of
+    several endpoints each is checked.
 
     Args:
         backend: What to check.
@@ -69,26 +104,50 @@ async def probe(
 
     Raises:
         UnknownNameError: The server does not serve the model; names what it serves.
-        CapabilityError: A control is missing or not honoured; says what was seen.
+        CapabilityError: A control is missing or not honoured; says what was seen and what to
+            start or set.
+        InvalidInputError: Several endpoints do not serve the same.
         BackendError: The server could not be asked.
     """
     wanted = frozenset(needed)
     require(backend, wanted)
+    if isinstance(backend, HasMembers):
+        return await _probe_members(backend, wanted, prompt, max_tokens)
     server = await _identify(backend)
-    checked = ["the server serves the model"] if server else []
-    unsure = ["the server does not list its models"] if server is None else []
     looks = _Looks(backend, prompt, max_tokens)
-    await looks.thinking_off()
-    checked.append("thinking off gives no thought")
-    budgets = {Capability.THINKING_BUDGET, Capability.HARD_BUDGET}
-    if wanted & {Capability.THINKING_SWITCH, *budgets}:
-        free = await looks.thinking_on()
-        checked.append("thinking on gives a thought")
-        if wanted & budgets and Capability.HARD_BUDGET in backend.capabilities:
-            (checked if await looks.budget(free) else unsure).append(
-                "a thinking budget is honoured"
-            )
+    checked = ["the server serves the model"] if server else []
+    unsure = [_NO_LIST] if server is None else []
+    wants_thought = bool(wanted & {Capability.THINKING_SWITCH, *_BUDGETS})
+    direct = None if looks.always_thinks else await looks.ask()
+    free = await looks.ask_thinking() if wants_thought or direct is None else None
+    if direct is not None:
+        looks.check_off(direct, free)
+        checked.append("thinking off gives no thought")
+    if free is not None:
+        is_seen = looks.check_on(free)
+        (checked if is_seen else unsure).append("thinking on gives a thought")
+        if wanted & _BUDGETS:
+            is_told = await looks.budget(free)
+            (checked if is_told else unsure).append(looks.budget_line)
+        if Capability.PREFIX_CONTINUATION in wanted and isinstance(backend, TellsThoughtMarkers):
+            await looks.continuation(backend, free)
+            checked.append("a thought that is cut and continued ends where it is told to")
     return ProbeReport(server or {}, tuple(checked), tuple(unsure))
+
+
+async def _probe_members(
+    backend: HasMembers, wanted: frozenset[Capability], prompt: str, max_tokens: int
+) -> ProbeReport:
+    reports = [
+        await probe(member, wanted, prompt=prompt, max_tokens=max_tokens)
+        for member in backend.members
+    ]
+    unsure = dict.fromkeys(line for report in reports for line in report.unsure)
+    checked = [line for line in reports[0].checked if all(line in r.checked for r in reports)]
+    if any(line == _NO_LIST for line in unsure):
+        return ProbeReport({}, tuple(checked), tuple(unsure))
+    server = await backend.describe_server()
+    return ProbeReport(server, (*checked, "all endpoints serve the same"), tuple(unsure))
 
 
 async def _identify(backend: Backend) -> Mapping[str, str] | None:
@@ -106,70 +165,185 @@ async def _identify(backend: Backend) -> Mapping[str, str] | None:
     return await backend.describe_server()
 
 
-@dataclass(frozen=True, slots=True)
 class _Looks:
     """The questions, and what each answer must look like."""
 
-    backend: Backend
-    prompt: str
-    max_tokens: int
+    def __init__(self, backend: Backend, prompt: str, max_tokens: int) -> None:
+        self._backend = backend
+        self._prompt = prompt
+        self._max_tokens = max_tokens
+        self._dialect = backend.dialect if isinstance(backend, SpeaksDialect) else None
+        self.is_hard = Capability.HARD_BUDGET in backend.capabilities
+        self.budget_line = (
+            "a thinking budget is honoured"
+            if self.is_hard
+            else "a soft thinking budget is accepted"
+        )
 
-    async def thinking_off(self) -> None:
-        completion = await self._ask()
-        if completion.thinking or completion.usage.thinking_tokens or _has_tags(completion):
-            raise self._unfit("thinking is off, and yet the model thinks", completion)
+    @property
+    def always_thinks(self) -> bool:
+        return self._dialect is not None and self._dialect.off is None
 
-    async def thinking_on(self) -> Completion:
-        completion = await self._ask(thinking=True)
-        if not completion.thinking and not completion.usage.thinking_tokens:
-            raise self._unfit("thinking is on, and yet there is no thought", completion)
-        if _has_tags(completion):
-            raise self._unfit("the thought is not told apart from the answer", completion)
-        return completion
-
-    async def budget(self, free: Completion) -> bool:
-        """Check a budget; return False if the thought is too short to tell."""
-        n_free = free.usage.thinking_tokens
-        if n_free is None:
-            raise self._unfit("thinking tokens are not told, so no budget can be checked", free)
-        budget = min(_BUDGET, n_free // 2)
-        try:
-            completion = await self._ask(thinking=True, budget=budget)
-        except BackendRequestError as error:
-            raise CapabilityError(
-                f"a thinking budget of {budget} is refused: {error.message}",
-                backend=self.backend.name,
-                model=self.backend.model,
-                status_code=error.status_code,
-                hint="start the server with its reasoning parser",
-            ) from error
-        observed = completion.usage.thinking_tokens
-        if observed is None or observed > budget + _MARKER_TOKENS:
-            raise self._unfit(f"a thinking budget of {budget} is not honoured", completion)
-        return n_free > budget + _MARKER_TOKENS
-
-    async def _ask(self, *, thinking: bool = False, budget: int | None = None) -> Completion:
-        can_logprobs = Capability.LOGPROBS in self.backend.capabilities
-        return await self.backend.generate(
+    async def ask(self, *, thinking: bool = False, budget: int | None = None) -> Completion:
+        # Where the usage does not count thinking tokens, the list of log-probabilities does.
+        # Where it should, the probe must not be better informed than the run will be.
+        is_counted = self._dialect is not None and self._dialect.counts_thinking
+        can_logprobs = Capability.LOGPROBS in self._backend.capabilities
+        return await self._backend.generate(
             GenerationRequest(
-                messages=user_message(self.prompt),
-                max_tokens=self.max_tokens,
+                messages=user_message(self._prompt),
+                max_tokens=self._max_tokens + (budget or 0),
                 thinking=thinking,
                 thinking_budget=budget,
-                # Where the server does not count thinking tokens, the token list does.
-                logprobs=can_logprobs and thinking,
+                logprobs=can_logprobs and thinking and not is_counted,
             )
         )
 
-    def _unfit(self, problem: str, seen: Completion) -> CapabilityError:
-        thinking = "no thought" if seen.thinking is None else f"thought {seen.thinking[:60]!r}"
-        return CapabilityError(
-            f"{problem}; seen: {seen.usage.thinking_tokens} thinking tokens of "
-            f"{seen.usage.completion_tokens}, {thinking}, text {seen.text[:60]!r}",
-            backend=self.backend.name,
-            model=self.backend.model,
-            hint="check the server's reasoning parser and the dialect",
+    async def ask_thinking(self) -> Completion:
+        row = self._dialect
+        budget = max(row.least_budget, _BUDGET) if row is not None and row.needs_budget else None
+        try:
+            return await self.ask(thinking=True, budget=budget)
+        except BackendRequestError as error:
+            if budget is None:
+                raise
+            self._refused(budget, error)
+
+    def check_off(self, direct: Completion, free: Completion | None) -> None:
+        """Check an answer without thinking; `free`, where it was asked, may explain the fault."""
+        if not _thinks(direct) and not _has_tags(direct):
+            if free is not None and not _thinks(free) and self._tells_thought:
+                self._unfit(
+                    "thinking on and off look the same, there is a thought in neither: the"
+                    " model's chat template has no thinking switch that this dialect turns."
+                    " Both modes are refused; what remains possible is direct and other"
+                    " policies that ask for no thinking, with the dialect 'plain'",
+                    free,
+                )
+            return
+        if free is not None and _thinks(free):
+            self._unfit(
+                "thinking on and off look the same, there is a thought in both: the model's chat"
+                " template has no thinking switch that this dialect turns. Both modes are"
+                " refused; what remains possible is reasoning policies alone, with"
+                " always_thinks, and not direct",
+                direct,
+            )
+        self._unfit("thinking is off, and yet the model thinks", direct)
+
+    def check_on(self, free: Completion) -> bool:
+        """Check an answer with thinking; return False if nothing can be told from it."""
+        if not self._tells_thought:
+            return False
+        if not _thinks(free):
+            self._unfit("thinking is on, and yet there is no thought", free)
+        if _has_tags(free):
+            self._unfit("the thought is not told apart from the answer", free)
+        if self._dialect is not None and self._dialect.counts_thinking:
+            self._need_count(free)
+        return True
+
+    async def budget(self, free: Completion) -> bool:
+        """Check a budget; return False if the thought is too short to tell."""
+        if not self.is_hard:
+            await self._accepted()
+            return True
+        n_free = self._need_count(free)
+        budget = min(_BUDGET, n_free // 2)
+        try:
+            completion = await self.ask(thinking=True, budget=budget)
+        except BackendRequestError as error:
+            self._refused(budget, error)
+        observed = self._need_count(completion) if _thinks(completion) else 0
+        if observed > budget + _MARKER_TOKENS:
+            # The forced text may be a sentence; where the ids tell it, it is left out.
+            n_end, why = await self._n_end_tokens()
+            if observed > budget + n_end:
+                self._unfit(f"a thinking budget of {budget} is not honoured{why}", completion)
+        return n_free > budget + _MARKER_TOKENS
+
+    async def continuation(self, backend: TellsThoughtMarkers, free: Completion) -> None:
+        """Check that a thought which is cut by its ids ends there, natively and continued."""
+        markers = await backend.thought_markers()
+        if free.token_ids is None:
+            self._unfit("the answer has no token ids", free)
+        budget = markers.n_in_prompt + min(_BUDGET, markers.n_thinking(free.token_ids) // 2)
+        begun = markers.cut(free.token_ids, budget)
+        if begun is None:
+            return
+        completion = await self._backend.generate(
+            GenerationRequest(
+                messages=user_message(self._prompt),
+                max_tokens=self._max_tokens,
+                thinking=True,
+                continuation=begun,
+            )
         )
+        if not completion.thinking_closed or completion.usage.prompt_tokens <= len(begun):
+            self._unfit("a thought that is cut and continued does not end", completion)
+
+    @property
+    def _tells_thought(self) -> bool:
+        return self._dialect is None or self._dialect.tells_thought
+
+    async def _accepted(self) -> None:
+        least = self._dialect.least_budget if self._dialect is not None else 0
+        budget = max(_BUDGET, least)
+        try:
+            await self.ask(thinking=True, budget=budget)
+        except BackendRequestError as error:
+            self._refused(budget, error)
+
+    async def _n_end_tokens(self) -> tuple[int, str]:
+        """Return how long the forced text is, and why that cannot be told if it cannot."""
+        backend = self._backend
+        can_tell = Capability.PREFIX_CONTINUATION in backend.capabilities
+        if not can_tell or not isinstance(backend, TellsThoughtMarkers):
+            return _MARKER_TOKENS, ""
+        try:
+            return len((await backend.thought_markers()).end) + 1, ""
+        except CapabilityError as error:
+            return _MARKER_TOKENS, f" ({error.message})"
+
+    def _need_count(self, seen: Completion) -> int:
+        n_thinking = seen.usage.thinking_tokens
+        if n_thinking is None:
+            self._unfit("thinking tokens are not told, so no budget can be checked", seen)
+        return n_thinking
+
+    def _refused(self, budget: int, error: BackendRequestError) -> NoReturn:
+        raise CapabilityError(
+            f"a thinking budget of {budget} is refused by {self._server}: {error.message}",
+            backend=self._backend.name,
+            model=self._backend.model,
+            status_code=error.status_code,
+            hint=self._fix,
+        ) from error
+
+    def _unfit(self, problem: str, seen: Completion) -> NoReturn:
+        thinking = "no thought" if seen.thinking is None else f"thought {seen.thinking[:60]!r}"
+        raise CapabilityError(
+            f"{self._server}: {problem}; seen: {seen.usage.thinking_tokens} thinking tokens of "
+            f"{seen.usage.completion_tokens}, {thinking}, text {seen.text[:60]!r}",
+            backend=self._backend.name,
+            model=self._backend.model,
+            hint=self._fix,
+        )
+
+    @property
+    def _fix(self) -> str:
+        general = "check the server's reasoning parser and the dialect"
+        return (self._dialect.fix if self._dialect is not None else "") or general
+
+    @property
+    def _server(self) -> str:
+        base_url = self._backend.identity().get("base_url")
+        name = self._dialect.name if self._dialect is not None else self._backend.name
+        return f"{name} at {base_url}" if base_url else f"backend {name!r}"
+
+
+def _thinks(completion: Completion) -> bool:
+    return bool(completion.thinking or completion.usage.thinking_tokens)
 
 
 def _has_tags(completion: Completion) -> bool:

@@ -14,15 +14,12 @@ from policies import (
     BackendRequestError,
     BackendResponseError,
     Capability,
-    CapabilityError,
     Completion,
-    DataFileError,
     DecodingOptions,
     Evidence,
     FinishReason,
     GenerationRequest,
     InvalidInputError,
-    Message,
     Mode,
     PolicySpec,
     UnknownNameError,
@@ -33,7 +30,6 @@ from policies import (
     user_message,
 )
 from policies.backends.fake import FakeAnswer, FakeBackend, FakeScript
-from policies.backends.probe import probe
 from policies.backends.replay import ReplayBackend
 from policies.contract import check_backend, check_policy
 from policies.decoding.direct import Direct
@@ -353,98 +349,6 @@ async def test_a_policy_that_overspends_its_budget_fails() -> None:
     assert "budget 5" in failed["budget"]
 
 
-# The probe
-
-
-async def test_the_probe_says_what_it_has_found() -> None:
-    report = await probe(fake(), [Capability.THINKING_SWITCH, Capability.HARD_BUDGET])
-    assert report.checked == (
-        "thinking off gives no thought",
-        "thinking on gives a thought",
-        "a thinking budget is honoured",
-    )
-    assert report.unsure == ()
-
-
-async def test_the_probe_asks_only_what_the_policies_need() -> None:
-    backend = fake()
-    await probe(backend)
-    assert len(backend.calls) == 1
-
-
-async def test_the_probe_stops_at_a_budget_that_is_ignored() -> None:
-    with pytest.raises(CapabilityError, match=r"budget of 16 is not honoured; seen: 40 thinking"):
-        await probe(Altered(request=cut_nothing), [Capability.HARD_BUDGET])
-
-
-async def test_the_probe_stops_at_a_switch_that_is_ignored() -> None:
-    with pytest.raises(CapabilityError, match="thinking is off, and yet"):
-        await probe(Altered(request=lambda r: replace(r, thinking=True)))
-    deaf = Altered(request=lambda r: replace(r, thinking=False, thinking_budget=None))
-    with pytest.raises(CapabilityError, match="thinking is on, and yet"):
-        await probe(deaf, [Capability.THINKING_SWITCH])
-
-
-async def test_the_probe_stops_where_thinking_tokens_are_not_told() -> None:
-    backend = Altered(
-        completion=lambda r, c: replace(c, usage=replace(c.usage, thinking_tokens=None))
-    )
-    with pytest.raises(CapabilityError, match="not told"):
-        await probe(backend, [Capability.HARD_BUDGET])
-
-
-async def test_the_probe_stops_where_a_budget_is_refused() -> None:
-    refusal = BackendRequestError("no reasoning parser", backend="fake", model="fake")
-    backend = FakeBackend(lambda r: ANSWER if r.thinking_budget is None else refusal)
-    with pytest.raises(CapabilityError, match="no reasoning parser"):
-        await probe(backend, [Capability.HARD_BUDGET])
-
-
-async def test_the_probe_stops_where_the_backend_does_not_even_claim_it() -> None:
-    with pytest.raises(CapabilityError, match="hard-budget"):
-        await probe(fake(capabilities=frozenset()), [Capability.HARD_BUDGET])
-
-
-async def test_the_probe_is_unsure_about_short_thoughts() -> None:
-    backend = FakeBackend(lambda r: FakeAnswer("b", thinking="a"))
-    report = await probe(backend, [Capability.HARD_BUDGET])
-    assert report.unsure == ("a thinking budget is honoured",)
-
-
-class Listed(FakeBackend):
-    """A backend whose server lists its models."""
-
-    refusal: BackendRequestError | None = None
-
-    async def served_models(self) -> Mapping[str, str]:
-        if self.refusal is not None:
-            raise self.refusal
-        return {"qwen3-8b": "Qwen/Qwen3-8B", "x": ""}
-
-    async def describe_server(self) -> Mapping[str, str]:
-        return {"server_version": "1"}
-
-
-async def test_the_probe_names_the_models_that_are_served() -> None:
-    with pytest.raises(UnknownNameError, match=r"did you mean 'qwen3-8b'\? known: qwen3-8b, x"):
-        await probe(Listed(lambda r: ANSWER, model="qwen3-8"))
-    report = await probe(Listed(lambda r: ANSWER, model="x"))
-    assert report.server == {"server_version": "1"}
-
-
-async def test_the_probe_lives_without_a_list_of_models_but_not_without_access() -> None:
-    def refusing(status: int) -> Listed:
-        backend = Listed(lambda r: ANSWER)
-        backend.refusal = BackendRequestError(
-            "no", backend="fake", model="fake", status_code=status
-        )
-        return backend
-
-    assert (await probe(refusing(404))).unsure == ("the server does not list its models",)
-    with pytest.raises(BackendRequestError):
-        await probe(refusing(401))
-
-
 # The fake backend itself
 
 
@@ -494,101 +398,6 @@ async def test_every_budget_can_be_replayed_from_one_trace() -> None:
 def asked(**changes: Any) -> GenerationRequest:
     fields: dict[str, Any] = {"max_tokens": 100, **changes}
     return GenerationRequest(user_message("q"), **fields)
-
-
-# The recording itself
-
-ROW: dict[str, object] = {
-    "prompt": "q",
-    "mode": "reasoning",
-    "budget": 8,
-    "text": "a",
-    "thinking": "t",
-    "prompt_tokens": 3,
-    "completion_tokens": 12,
-    "thinking_tokens": 8,
-    "finish_reason": "stop",
-    "seconds": 1.5,
-}
-
-
-async def test_a_recorded_answer_comes_back_as_it_was() -> None:
-    request = asked(thinking=True, thinking_budget=8)
-    completion = await ReplayBackend("m", [ROW]).generate(request)
-    assert completion == Completion(
-        "a", FinishReason.STOP, Usage(3, 12, thinking_tokens=8), seconds=1.5, thinking="t"
-    )
-
-
-async def test_questions_may_be_named() -> None:
-    row = {**ROW, "prompt": None, "question_id": 17}
-    backend = ReplayBackend("m", [row], prompts={"17": "q"})
-    assert (await backend.generate(asked(thinking=True, thinking_budget=8))).text == "a"
-    with pytest.raises(DataFileError, match="lacks '17'"):
-        ReplayBackend("m", [row])
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"thinking": True, "thinking_budget": 9},
-        {"thinking": True},
-        {"max_tokens": 5, "thinking": True, "thinking_budget": 8},
-    ],
-)
-async def test_what_was_not_recorded_is_not_made_up(changes: dict[str, Any]) -> None:
-    with pytest.raises(BackendRequestError, match=r"not recorded: .*'q'") as caught:
-        await ReplayBackend(
-            "m", [ROW, {**ROW, "prompt": "r", "mode": "ift", "budget": None}]
-        ).generate(asked(**changes))
-    assert caught.value.code == "not-recorded"
-    assert not caught.value.retryable
-
-
-async def test_conversations_are_not_recorded() -> None:
-    request = GenerationRequest((Message("system", "s"), Message("user", "q")), max_tokens=50)
-    with pytest.raises(BackendRequestError, match="2 messages"):
-        await ReplayBackend("m", [{**ROW, "mode": "ift", "budget": None}]).generate(request)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"text": ...}, "lacks 'text'"),
-        ({"completion_tokens": "12"}, "whole number"),
-        ({"completion_tokens": 1.5}, "whole number"),
-        ({"finish_reason": "tired"}, "tired"),
-        ({"mode": "fast"}, "fast"),
-        ({"policy": "sc(n=5)/direct"}, "more than one request"),
-        ({"policy": "reasoning"}, "more than one request"),
-    ],
-)
-def test_a_bad_row_is_told_by_its_line(change: dict[str, Any], says: str) -> None:
-    row = {key: value for key, value in {**ROW, **change}.items() if value is not ...}
-    with pytest.raises(DataFileError, match=says) as caught:
-        ReplayBackend("m", [{**ROW, "prompt": "other"}, row])
-    assert caught.value.line == 2
-
-
-def test_two_answers_to_one_request_are_refused() -> None:
-    with pytest.raises(DataFileError, match="second row"):
-        ReplayBackend("m", [ROW, ROW])
-    ReplayBackend("m", [ROW, {**ROW, "sample": 1}])
-
-
-def test_rows_of_other_models_do_not_count() -> None:
-    with pytest.raises(InvalidInputError, match="no rows of the model 'm'"):
-        ReplayBackend("m", [{**ROW, "model": "n"}])
-
-
-@pytest.mark.parametrize("content", ["{", "[]", None])
-def test_an_unreadable_file_is_a_data_file_error(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    if content is not None:
-        path.write_text(content)
-    for name in (path, path.with_suffix(".parquet")):
-        with pytest.raises(DataFileError, match=r"rows\."):
-            ReplayBackend("m", name)
 
 
 # Names

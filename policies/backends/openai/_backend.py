@@ -1,34 +1,42 @@
 """The public class of the backend: requests in, completions out."""
 
+import asyncio
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from pydantic import SecretStr
 
-from ..._backend import Capability, GenerationRequest, require
+from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
+from ..._errors import BackendError, InvalidInputError
 from ..._messages import Completion
 from ..._vocabulary import ModelSize
 from .._http_errors import Origin
-from .._json import fields_of
-from ..thinking import Dialect, dialect_named
+from .._json import Json, fields_of
+from ..thinking import Dialect, customised, dialect_named
 from ._chat_answer import read_completion
-from ._chat_body import chat_body
+from ._chat_body import chat_body, completion_body, refuse_unfit, tokenize_body, wire_of
 from ._client import ClientSettings, OpenAIClient, checked_url
+from ._continuation import PromptCache, read_continuation, read_detokenized, read_tokenized
+from ._document import read_token_ids
+from ._markers import MarkerSearch
 
 __all__ = ["OpenAIBackend"]
 
 # Raised when the wire body or the reading of answers changes in a way that changes results.
-_WIRE_VERSION = "1"
+_WIRE_VERSION = "2"
 
 
 class OpenAIBackend:
     """A model behind an OpenAI-compatible server.
 
-    Safe to call from many tasks at once; at most `max_concurrency` requests are under way.
-    A request is sent at most `max_retries + 1` times, with growing random pauses, and again
-    only after failures that may pass; the SDK's own retries are off. Redirects are not followed
-    and no key is taken from the environment unasked.
+    Safe to call from many tasks at once; at most `max_concurrency` requests are under way, and
+    fewer while the server answers 429 or 503. A request is sent at most `max_retries + 1`
+    times, with growing random pauses, and again only after failures that may pass; the SDK's
+    own retries are off. Redirects are not followed and no key is taken from the environment
+    unasked.
 
     Example:
         >>> backend = OpenAIBackend("Qwen/Qwen3-8B", "http://127.0.0.1:8000/v1")
@@ -38,7 +46,7 @@ class OpenAIBackend:
 
     name = "openai"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option that users set by itself
         self,
         model: str,
         base_url: str,
@@ -50,6 +58,13 @@ class OpenAIBackend:
         max_concurrency: int = 64,
         size: ModelSize | str | None = None,
         key_variable: str | None = None,
+        effort: str | None = None,
+        extra_body: Mapping[str, Json] | str | None = None,
+        extra_body_on: Mapping[str, Json] | str | None = None,
+        extra_body_off: Mapping[str, Json] | str | None = None,
+        budget_path: Sequence[str] | str | None = None,
+        is_budget_hard: bool | None = None,
+        always_thinks: bool = False,
     ) -> None:
         """Prepare a connection; nothing is sent yet.
 
@@ -66,6 +81,14 @@ class OpenAIBackend:
             size: The model's size, for cost and tables.
             key_variable: Name of an environment variable to read the key from; nothing is sent
                 if it is not set. Unlike a key, the name may be stored.
+            effort: Level of effort while thinking, one of the dialect's.
+            extra_body: Fields of every request, a mapping or a JSON object as text. This and
+                the next four alter the dialect, see `policies.backends.thinking.customised`.
+            extra_body_on: Fields that switch thinking on.
+            extra_body_off: Fields that switch thinking off.
+            budget_path: Where a budget goes, for example `options.think_tokens`.
+            is_budget_hard: Whether the decoder enforces it.
+            always_thinks: The model cannot answer without thinking; such requests are refused.
 
         Raises:
             InvalidInputError: A value is out of its range, or the URL cannot be used.
@@ -74,20 +97,38 @@ class OpenAIBackend:
         self.model = model
         self.max_concurrency = max_concurrency
         self.size = ModelSize.parse(size) if isinstance(size, str) else size
-        self.dialect = dialect_named(dialect) if isinstance(dialect, str) else dialect
+        row = dialect_named(dialect) if isinstance(dialect, str) else dialect
+        self.dialect = customised(
+            row,
+            extra_body=extra_body,
+            extra_body_on=extra_body_on,
+            extra_body_off=extra_body_off,
+            budget_path=budget_path,
+            is_budget_hard=is_budget_hard,
+            always_thinks=always_thinks,
+        )
+        key = _key(api_key, key_variable)
+        _refuse_key_in_body(key, self.dialect)
+        self._effort = _checked_effort(effort, self.dialect)
         self._base_url = checked_url(base_url)
+        self._root = self._base_url.removesuffix("/v1")
         self._client = OpenAIClient(
             ClientSettings(
                 backend=self.name,
                 model=model,
                 base_url=self._base_url,
-                key=_key(api_key, key_variable),
+                key=key,
                 timeout_s=timeout_s,
                 max_retries=max_retries,
                 max_concurrency=max_concurrency,
             )
         )
+        self.max_retries = max_retries
+        self._own = _own_fields(row, self.dialect, self._effort)
         self._server: dict[str, str] = {}
+        self._prompts = PromptCache()
+        self._markers: ThoughtMarkers | None = None
+        self._search: asyncio.Task[ThoughtMarkers] | None = None
 
     def __repr__(self) -> str:
         """Return a form without secrets."""
@@ -106,27 +147,65 @@ class OpenAIBackend:
             "base_url": self._base_url,
             "dialect": self.dialect.name,
             "wire_version": _WIRE_VERSION,
+            **self._own,
             **self._server,
         }
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Return one completion; its seconds are those of the attempt that succeeded.
 
+        Usage and `token_ids` are of what was generated; a continuation counts as prompt.
+
         Raises:
             CapabilityError: Servers of this dialect cannot do what the request needs.
             BackendError: The server could not be asked, refused, or answered nonsense.
             MissingPrerequisiteError: The package openai is not installed.
         """
-        needed = request.needs()
-        if request.thinking:
-            needed |= {Capability.THINKING_SWITCH}
-        require(self, needed)
+        return await self._generate(request, is_once=False)
 
-        def read(document: object, origin: Origin) -> Completion:
-            return read_completion(document, request, origin)
+    async def generate_once(self, request: GenerationRequest) -> Completion:
+        """Return one completion, sent once: for callers that repeat failures themselves.
 
-        body = chat_body(request, self.model, self.dialect)
-        return await self._client.call("/chat/completions", read, body)
+        Raises:
+            CapabilityError: Servers of this dialect cannot do what the request needs.
+            BackendError: The server could not be asked, refused, or answered nonsense.
+            MissingPrerequisiteError: The package openai is not installed.
+        """
+        return await self._generate(request, is_once=True)
+
+    def pause_s(self, error: BackendError, n_failed: int) -> float:
+        """Return the pause before a failed request is sent again, in seconds.
+
+        Args:
+            error: Why it failed.
+            n_failed: How often it had failed before.
+        """
+        return self._client.pause_s(error, n_failed)
+
+    async def thought_markers(self) -> ThoughtMarkers:
+        """Return the markers of this model's thoughts, as the server is seen to force them.
+
+        Asked once: the tags' ids, a rendered prompt and two answers with small budgets.
+
+        Raises:
+            CapabilityError: The dialect cannot continue answers, the tags are no tokens of the
+                model, or the server does not force one text at the budget.
+            BackendError: The server could not be asked.
+        """
+        require(self, frozenset({Capability.PREFIX_CONTINUATION, Capability.HARD_BUDGET}))
+        if self._markers is not None:
+            return self._markers
+        loop = asyncio.get_running_loop()
+        search = self._search
+        if search is None or search.done() or search.get_loop() is not loop:
+            find = MarkerSearch(
+                self.model, self.dialect.fix, self._tokenize, self._prompt_ids, self._ids_of
+            )
+            self._search = search = loop.create_task(find.run())
+        # Callers share one search, and one that is cancelled leaves it to the others.
+        markers = await asyncio.shield(search)
+        self._markers = markers
+        return markers
 
     async def served_models(self) -> Mapping[str, str]:
         """Return the models that the server lists, each with where it was loaded from.
@@ -135,6 +214,10 @@ class OpenAIBackend:
             BackendError: The server could not be asked, or it keeps no list.
         """
         return await self._client.call("/models", _model_list)
+
+    async def is_reachable(self) -> bool:
+        """Tell whether the server answers at all; sends one short request."""
+        return await self._client.is_reachable("/models")
 
     async def describe_server(self) -> Mapping[str, str]:
         """Ask the server what it serves and add that to `identity()`.
@@ -148,8 +231,7 @@ class OpenAIBackend:
         served = await self.served_models()
         facts = {"served_root": served[self.model]} if served.get(self.model) else {}
         if self.dialect.version_path:
-            root = self._base_url.removesuffix("/v1")
-            version = await self._client.call(root + self.dialect.version_path, _version)
+            version = await self._client.call(self._root + self.dialect.version_path, _version)
             facts |= {"server_version": version} if version else {}
         self._server = facts
         return dict(facts)
@@ -158,11 +240,117 @@ class OpenAIBackend:
         """Close the connections."""
         await self._client.aclose()
 
+    async def _generate(self, request: GenerationRequest, *, is_once: bool) -> Completion:
+        needed = request.needs()
+        if request.thinking:
+            needed |= {Capability.THINKING_SWITCH}
+        require(self, needed)
+        refuse_unfit(request, self.model, self.dialect)
+        if request.continuation:
+            markers = await self.thought_markers() if request.thinking else None
+            return await self._continue(request, markers, is_once=is_once)
+        body = chat_body(request, self.model, self.dialect, self._effort)
+        wire = self._client.hidden(wire_of(body))
+
+        def read(document: object, origin: Origin) -> Completion:
+            completion = read_completion(document, request, self.dialect, origin, self._markers)
+            if self.dialect.continues:
+                prompt = fields_of(document).get("prompt_token_ids")
+                self._prompts.put(request, read_token_ids(prompt))
+            return replace(completion, wire=wire)
+
+        return await self._client.call("/chat/completions", read, body, is_once=is_once)
+
+    async def _continue(
+        self,
+        request: GenerationRequest,
+        markers: ThoughtMarkers | None,
+        *,
+        is_once: bool = False,
+    ) -> Completion:
+        prompt = await self._prompt_ids(request, is_once=is_once)
+        begun = await self._detokenize(request.continuation, is_once=is_once)
+        body = completion_body(request, self.model, self.dialect, (*prompt, *request.continuation))
+        wire = self._client.hidden(wire_of(body))
+
+        def read(document: object, origin: Origin) -> Completion:
+            completion = read_continuation(
+                document, request, self.dialect, origin, begun=begun, markers=markers
+            )
+            return replace(completion, wire=wire)
+
+        return await self._client.call("/completions", read, body, is_once=is_once)
+
+    async def _prompt_ids(
+        self, request: GenerationRequest, *, is_once: bool = False
+    ) -> tuple[int, ...]:
+        """Return the ids of a rendered conversation, from the server at most once."""
+        known = self._prompts.get(request)
+        if known is None:
+            known = await self._client.call(
+                f"{self._root}/tokenize",
+                read_tokenized,
+                tokenize_body(request, self.model, self.dialect, self._effort),
+                is_once=is_once,
+            )
+            self._prompts.put(request, known)
+        return known
+
+    async def _tokenize(self, text: str) -> tuple[int, ...]:
+        body: dict[str, Json] = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return await self._client.call(f"{self._root}/tokenize", read_tokenized, body)
+
+    async def _detokenize(self, ids: Sequence[int], *, is_once: bool) -> str:
+        body: dict[str, Json] = {"model": self.model, "tokens": list(ids)}
+        return await self._client.call(
+            f"{self._root}/detokenize", read_detokenized, body, is_once=is_once
+        )
+
+    async def _ids_of(self, request: GenerationRequest) -> tuple[int, ...]:
+        """Return generated ids; unlike `generate`, without need of the markers."""
+        if request.continuation:
+            return (await self._continue(request, None)).token_ids or ()
+        return (await self.generate(request)).token_ids or ()
+
 
 def _key(api_key: str | SecretStr | None, variable: str | None) -> SecretStr | None:
     if api_key is None and variable is not None:
         api_key = os.environ.get(variable)
     return SecretStr(api_key) if isinstance(api_key, str) else api_key
+
+
+def _refuse_key_in_body(key: SecretStr | None, dialect: Dialect) -> None:
+    """Refuse to send the key where it would be stored and logged."""
+    fields = json.dumps([dialect.always, dialect.on, dialect.off], default=dict)
+    if key is not None and key.get_secret_value() and key.get_secret_value() in fields:
+        raise InvalidInputError(
+            "extra_body holds the API key, and what is sent is stored",
+            hint="the key is sent as a header by itself",
+        )
+
+
+def _checked_effort(effort: str | None, dialect: Dialect) -> str | None:
+    if effort is not None and effort not in dialect.efforts:
+        known = ", ".join(dialect.efforts) or "none at all"
+        raise InvalidInputError(
+            f"effort is {effort!r}, and servers of dialect {dialect.name!r} take {known}"
+        )
+    return effort
+
+
+def _own_fields(row: Dialect, dialect: Dialect, effort: str | None) -> dict[str, str]:
+    """Return what the user has set beyond the dialect's name, as parts of the identity."""
+    own = {} if effort is None else {"effort": effort}
+    if dialect != row:
+        described = {
+            "always": dialect.always,
+            "on": dialect.on,
+            "off": dialect.off,
+            "budget_path": dialect.budget_path,
+            "budget_class": dialect.budget_class,
+        }
+        own["described"] = json.dumps(described, sort_keys=True, default=dict)
+    return own
 
 
 def _model_list(document: object, origin: Origin) -> Mapping[str, str]:

@@ -9,7 +9,14 @@ from .._http_errors import Origin
 from .._json import fields_of
 from ._thought import END, START, SplitText
 
-__all__ = ["TokenLogprob", "answer_evidence", "count_to_end_tag", "read_logprobs"]
+__all__ = [
+    "TokenLogprob",
+    "answer_evidence",
+    "count_to_end_tag",
+    "evidence_of",
+    "read_logprobs",
+    "token_logprob",
+]
 
 
 class TokenLogprob(NamedTuple):
@@ -39,13 +46,21 @@ def read_logprobs(value: object, origin: Origin) -> list[TokenLogprob]:
     tokens: list[TokenLogprob] = []
     for entry in cast("list[object]", content):
         fields = fields_of(entry)
-        token, logprob = fields.get("token"), fields.get("logprob")
-        is_number = isinstance(logprob, int | float) and math.isfinite(logprob)
-        if not isinstance(token, str) or not is_number:
-            raise origin.nonsense("an entry of logprobs.content has no token or no number")
-        # Rounding can lift a certain token a little above 0.
-        tokens.append(TokenLogprob(token, min(0.0, float(cast("float", logprob)))))
+        tokens.append(token_logprob(fields.get("token"), fields.get("logprob"), origin))
     return tokens
+
+
+def token_logprob(token: object, logprob: object, origin: Origin) -> TokenLogprob:
+    """Return one entry of a list of log-probabilities.
+
+    Raises:
+        BackendResponseError: It has no token or no number.
+    """
+    is_number = isinstance(logprob, int | float) and math.isfinite(logprob)
+    if not isinstance(token, str) or not is_number:
+        raise origin.nonsense("an entry of the log-probabilities has no token or no number")
+    # Rounding can lift a certain token a little above 0.
+    return TokenLogprob(token, min(0.0, float(cast("float", logprob))))
 
 
 def answer_evidence(
@@ -73,10 +88,24 @@ def answer_evidence(
         raise origin.nonsense("the answer has text but no log-probabilities")
     answer = list(tokens)
     end = _last_end_tag(tokens)
-    if end is not None and split.thinking is not None:
+    # At budget 0 the tags stand around nothing, and the server shows no thought.
+    if end is not None and (split.thinking is not None or END not in content):
         answer = answer[end + 1 :]
     elif split.thinking is not None and not _is_only_answer(tokens, content):
         return None
+    return evidence_of(answer, content, finish_reason)
+
+
+def evidence_of(
+    answer: Sequence[TokenLogprob], content: str, finish_reason: FinishReason
+) -> Evidence | None:
+    """Return mean and least log-probability of an answer's tokens, `None` without any.
+
+    Args:
+        answer: The answer's tokens; the one that ends the turn may come last.
+        content: The text they spell.
+        finish_reason: Why the model stopped.
+    """
     # The token that ends the turn is no part of the answer.
     if answer and finish_reason is FinishReason.STOP and not content.endswith(answer[-1].token):
         answer = answer[:-1]

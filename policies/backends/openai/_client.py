@@ -19,7 +19,8 @@ from ..._errors import (
 )
 from .._http_errors import Origin, error_of_status, one_line
 from .._json import Json
-from .._retry import retrying
+from .._pace import Pace
+from .._retry import MAX_RETRY_AFTER_S, backoff_s, retrying
 
 if TYPE_CHECKING:
     import httpx
@@ -30,6 +31,7 @@ __all__ = ["ClientSettings", "OpenAIClient", "checked_url"]
 
 _T = TypeVar("_T")
 _CONNECT_S = 10.0
+_SLOW_DOWN = (429, 503)
 # Taken from the environment by the SDK; a server that the user names must not get them unasked.
 _ENVIRONMENT_HEADERS = ("OpenAI-Organization", "OpenAI-Project")
 
@@ -74,7 +76,7 @@ class _Connection:
 
     loop: asyncio.AbstractEventLoop
     client: "AsyncOpenAI"
-    slots: asyncio.Semaphore
+    pace: Pace
 
 
 class OpenAIClient:
@@ -91,6 +93,8 @@ class OpenAIClient:
         path: str,
         read: Callable[[object, Origin], _T],
         body: Mapping[str, Json] | None = None,
+        *,
+        is_once: bool = False,
     ) -> _T:
         """Return what `read` makes of the server's JSON; post if there is a body, else get.
 
@@ -98,21 +102,56 @@ class OpenAIClient:
             path: Path below the base URL, or a URL on the same server.
             read: Called with the document and where it came from; may raise `BackendError`.
             body: What to post.
+            is_once: Whether somebody else repeats what fails.
 
         Raises:
             BackendError: The last attempt failed, or the failure was final.
         """
 
         async def attempt() -> _T:
-            connection = self._connected()
-            async with connection.slots:
-                document, origin = await self._send(connection.client, path, body)
+            document, origin = await self._paced(path, body)
             try:
                 return read(document, origin)
             except BackendError as error:
                 raise self._scrubbed(error) from error.__cause__
 
-        return await retrying(attempt, max_retries=self._settings.max_retries)
+        max_retries = 0 if is_once else self._settings.max_retries
+        return await retrying(attempt, max_retries=max_retries, pause_s=self.pause_s)
+
+    def pause_s(self, error: BackendError, n_failed: int) -> float:
+        """Return the pause before a request is sent again, in seconds.
+
+        It grows with a request's failures, but not while a server that refuses some requests
+        serves others: then the pace keeps the next attempt from coming too early.
+        """
+        connection = self._connection
+        if error.status_code in _SLOW_DOWN and connection is not None:
+            return backoff_s(min(n_failed, connection.pace.n_fruitless))
+        return backoff_s(n_failed)
+
+    async def _paced(self, path: str, body: Mapping[str, Json] | None) -> tuple[object, Origin]:
+        """Send once, as soon as the server's pace allows it."""
+        connection = self._connected()
+        async with connection.pace.slot() as sent_at:
+            try:
+                answer = await self._send(connection.client, path, body)
+            except BackendError as error:
+                if error.status_code in _SLOW_DOWN and error.retryable:
+                    pause_s = error.retry_after_s or 0.0
+                    # Nobody waits for a longer pause, see `retrying`.
+                    pause_s = pause_s if pause_s <= MAX_RETRY_AFTER_S else 0.0
+                    connection.pace.refused(sent_at, pause_s)
+                raise
+            connection.pace.succeeded()
+            return answer
+
+    async def is_reachable(self, path: str) -> bool:
+        """Tell whether the server answers a get at all, whatever it answers."""
+        try:
+            await self.call(path, lambda document, origin: None, is_once=True)
+        except BackendError as error:
+            return error.status_code is not None and error.status_code not in (502, 503, 504)
+        return True
 
     async def aclose(self) -> None:
         """Close the connections; later calls fail."""
@@ -129,8 +168,8 @@ class OpenAIClient:
             )
         loop = asyncio.get_running_loop()
         if self._connection is None or self._connection.loop is not loop:
-            slots = asyncio.Semaphore(settings.max_concurrency)
-            self._connection = _Connection(loop, _new_client(settings), slots)
+            pace = Pace(settings.max_concurrency)
+            self._connection = _Connection(loop, _new_client(settings), pace)
         return self._connection
 
     async def _send(
@@ -179,7 +218,7 @@ class OpenAIClient:
             kind = response.headers.get("content-type", "no content type")
             raise self._origin(response).nonsense(
                 f"it is no JSON ({one_line(kind)}), it begins "
-                f"{one_line(self._hidden(response.text[:80]))!r}",
+                f"{one_line(self.hidden(response.text[:80]))!r}",
                 retryable=True,
                 hint="check the base URL, which usually ends in /v1",
             ) from error
@@ -193,22 +232,22 @@ class OpenAIClient:
             seconds=seconds,
         )
 
-    def _hidden(self, text: str) -> str:
+    def hidden(self, text: str) -> str:
         """Return text without the key, which some servers repeat in their errors."""
         key = self._settings.key.get_secret_value() if self._settings.key else ""
         return text.replace(key, "***") if key else text
 
     def _scrubbed(self, error: BackendError) -> BackendError:
-        error.message = self._hidden(error.message)
+        error.message = self.hidden(error.message)
         error.args = (error.message,)
         return error
 
     def _harmless(self, error: Exception) -> Exception:
         """Return a cause whose text may be shown."""
         text = f"{error} {error.__cause__}"
-        if self._hidden(text) == text:
+        if self.hidden(text) == text:
             return error
-        return RuntimeError(f"{type(error).__name__}: {one_line(self._hidden(str(error)))}")
+        return RuntimeError(f"{type(error).__name__}: {one_line(self.hidden(str(error)))}")
 
 
 def checked_url(base_url: str) -> str:
