@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,6 +373,7 @@ def test_damage_gives_a_store_error_or_all_that_is_readable(filled: Path) -> Non
 HOLD = """
 import sys
 from pathlib import Path
+from typing import Any
 from calibration import RunStore
 with RunStore.create(Path(sys.argv[1])) as store:
     print("ready", flush=True)
@@ -429,6 +431,7 @@ def test_a_store_is_read_while_it_is_written(path: Path) -> None:
 FILL_THE_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, sys.argv[2])
 import test_store as t
 from calibration import RunStore
@@ -493,6 +496,7 @@ def test_a_failed_write_reaches_the_caller_and_what_was_there_stays(filled: Path
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from calibration import MeasuredTable, RunStore
 import calibration.statistics
 path = Path(sys.argv[1])
@@ -521,6 +525,7 @@ def test_a_store_in_a_read_only_folder_can_be_read(filled: Path) -> None:
 NEVER_CLOSED = """
 import sys
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, sys.argv[2])
 import test_store as t
 from calibration import RunStore
@@ -621,13 +626,13 @@ def test_traces_come_back_as_they_were(path: Path) -> None:
         assert store.trace("1-1") is None
 
 
-def imported(number: int, **changes: object) -> ImportedOutcome:
+def imported(number: int, **changes: Any) -> ImportedOutcome:
     outcome = ImportedOutcome(
         *("model", None, "cot-single", ""),
         *(f"q{number}", f"q{number}", "gsm8k", "math-oe", "2 + 2?", "4", 0),
         *(Outcome.CORRECT, None, None, None, None, 10 * number, None, None),
     )
-    return dataclasses.replace(outcome, **changes)  # pyright: ignore[reportArgumentType]
+    return dataclasses.replace(outcome, **changes)
 
 
 def test_imported_outcomes_are_cells_like_any_other(path: Path) -> None:
