@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMA_VERSION",
+    "cell_json",
     "cells_table",
     "format_flops",
     "format_interval",
     "format_share",
+    "harmless",
     "note",
     "print_json",
     "print_table",
@@ -26,6 +30,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 """Version of every JSON document the commands print."""
+
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -47,12 +53,21 @@ def _plain(value: object) -> object:
 
 def print_text(text: str) -> None:
     """Print a line of the answer."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(harmless(text) + "\n")
 
 
 def note(text: str) -> None:
     """Write a line about the work to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(harmless(text) + "\n")
+
+
+def harmless(text: str) -> str:
+    r"""Return text in which what would steer a terminal is written out, such as `\x1b`.
+
+    Models, servers and names of files bring it along: control characters except line breaks and
+    tabs, characters that turn the direction of writing, and halves of surrogate pairs.
+    """
+    return _STEERS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
@@ -61,9 +76,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.markup import escape
     from rich.table import Table
 
-    lines = [[escape(value) for value in row] for row in rows]
+    lines = [[escape(harmless(value)) for value in row] for row in rows]
     made = Table(
-        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=escape(harmless(title)),
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     for index, column in enumerate(columns):
         is_number = bool(lines) and all(_looks_numeric(row[index]) for row in lines)
@@ -85,6 +104,11 @@ def print_table(made: "Table") -> None:
     if not console.is_terminal:
         console.width = max(console.width, 160)
     console.print(made)
+
+
+def cell_json(cell: "Cell") -> dict[str, Any]:
+    """Return a cell as JSON values, with the upper bound of its accuracy under more tokens."""
+    return {**asdict(cell), "accuracy_if_cut_right": cell.accuracy_if_cut_right}
 
 
 def cells_table(title: str, cells: Sequence["Cell"]) -> "Table":

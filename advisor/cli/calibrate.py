@@ -19,7 +19,7 @@ from ._arms import (
 from ._exit import ExitCode
 from ._measure import Measured, RunSettings, measure
 from ._measured_views import run_check, show_race
-from ._output import cells_table, note, print_json, print_table, print_text
+from ._output import cell_json, cells_table, note, print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from calibration import Plan
@@ -202,7 +202,7 @@ def rescore_run(run: Path, grader: str | None, *, allows_code: bool, as_json: bo
         table = MeasuredTable.from_store(store)
     path = table.save(run if run.is_dir() else run.parent)
     if as_json:
-        cells = [asdict(cell) for cell in table.cells]
+        cells = [cell_json(cell) for cell in table.cells]
         print_json({"run": str(run), "table": str(path), "graded": graded, "cells": cells})
         return
     print_table(cells_table("graded again", table.cells))
@@ -274,7 +274,7 @@ def _show_result(out: Path, measured: Measured, as_json: bool) -> None:
                 },
                 "ledger": {**ledger, "deployment_tokens": ledger["native_tokens"]},
                 "races": measured.races,
-                "cells": [asdict(cell) for cell in measured.table.cells],
+                "cells": [cell_json(cell) for cell in measured.table.cells],
             }
         )
     else:

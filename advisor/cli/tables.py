@@ -8,6 +8,7 @@ import typer
 
 from ._arms import split
 from ._output import (
+    cell_json,
     cells_table,
     format_interval,
     format_share,
@@ -75,7 +76,7 @@ def show_table(
     path = Path(name)
     if path.exists():
         measured = MeasuredTable.load(path)
-        cells = [asdict(cell) for cell in measured.cells]
+        cells = [cell_json(cell) for cell in measured.cells]
         if as_json:
             provenance = dict(measured.provenance)
             print_json({"name": name, "kind": "measured", "cells": cells, "provenance": provenance})
@@ -217,7 +218,7 @@ def rebuild_table(
         measured = MeasuredTable.from_store(store)
     path = measured.save(run if run.is_dir() else run.parent)
     if as_json:
-        print_json({"table": str(path), "cells": [asdict(cell) for cell in measured.cells]})
+        print_json({"table": str(path), "cells": [cell_json(cell) for cell in measured.cells]})
     else:
         print_table(cells_table(str(run), measured.cells))
         note(f"written: {path}")
