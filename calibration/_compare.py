@@ -314,7 +314,28 @@ def _accuracy_interval(
         )
     interval = _bootstrap([(a.accuracy, b.accuracy) for a, b in paired], clusters, how)
     low, high = max(-1.0, interval.low), min(1.0, interval.high)
-    return Interval(interval.estimate, low, high, how.confidence)
+    if low == high:
+        low, high = _bounds_without_spread(paired, len(set(clusters)), how.confidence)
+    return Interval(
+        interval.estimate, min(low, interval.estimate), max(high, interval.estimate), how.confidence
+    )
+
+
+def _bounds_without_spread(
+    paired: Sequence[tuple[_Answers, _Answers]], n_clusters: int, confidence: float
+) -> tuple[float, float]:
+    """Return bounds where all clusters differ by the same and resampling shows no spread.
+
+    That tells little of clusters not seen: each counts as one question, as in
+    `clustered_proportion_interval`.
+    """
+    first = round(_mean([one.accuracy for one, _ in paired]) * n_clusters)
+    second = round(_mean([other.accuracy for _, other in paired]) * n_clusters)
+    n_both = min(first, second)
+    found = paired_proportions_interval(
+        n_both, first - n_both, second - n_both, n_clusters - max(first, second), confidence
+    )
+    return found.low, found.high
 
 
 def _clustered_p(

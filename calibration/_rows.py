@@ -23,6 +23,7 @@ __all__ = [
     "generation_row",
     "imported_rows",
     "is_intact",
+    "is_whole",
     "pack_ids",
     "score_row",
     "storable",
@@ -267,6 +268,14 @@ def unpack_ids(data: bytes) -> tuple[int, ...]:
     except zlib.error as error:
         raise ValueError(f"a trace is damaged: {error}") from error
     return tuple(ids)
+
+
+def is_whole(data: object) -> bool:
+    """Return whether packed token ids can be unpacked; they carry a checksum of their own."""
+    try:
+        return isinstance(data, bytes) and bool(unpack_ids(data))
+    except ValueError:
+        return False
 
 
 def storable(text: str | None) -> str | None:

@@ -163,7 +163,7 @@ class PlanRun:
                     for q in task.questions
                 ]
             )
-        self.finished = store.finished_keys()
+        self.finished = store.finished_keys(set(self._arms.values()))
         self.n_total = plan.size().n_requests
         self.todo = [sample for sample in plan.samples() if sample.key not in self.finished]
         self._n_resumed = self.n_total - len(self.todo)
@@ -287,7 +287,7 @@ class PlanRun:
             self._fail(sample, error)
             for follower in followers:
                 self._fail(follower.sample, error, is_own=False)
-            return Reservation(0)
+            return _lost(error, _worst_case(sample, self._plan))
         self._n_failed_in_a_row = 0
         work.release(followers, completion)
         spent = _spent(sample.arm, completion.usage)
@@ -295,7 +295,7 @@ class PlanRun:
         return spent
 
     async def _ask_follower(self, follower: Follower, group: asyncio.TaskGroup) -> Reservation:
-        sample, trace = follower.sample, follower.trace
+        sample, trace = follower.sample, follower.trace or self._store.trace(follower.lead.key)
         policy = cast("OneRequestPolicy", sample.arm.policy)
         request = policy.request(
             user_message(sample.question.prompt), self._plan.sample_options(sample)
@@ -313,7 +313,7 @@ class PlanRun:
         except BackendError as error:
             self._n_replayed -= 1
             self._fail(sample, error)
-            return Reservation(0)
+            return _lost(error, _worst_case(sample, self._plan))
         self._n_failed_in_a_row = 0
         # Its thinking tokens are those of the prefix, which was not generated.
         spent = _spent(sample.arm, replace(answer.usage, thinking_tokens=0))
@@ -459,6 +459,12 @@ def _spent(arm: Arm, usage: Usage) -> Reservation:
     usd = 0.0 if arm.price is None else cost_usd(usage, arm.price)
     n_tokens = usage.prompt_tokens + usage.completion_tokens
     return Reservation(n_tokens, usage.completion_tokens, usd)
+
+
+def _lost(error: BackendError, worst: Reservation) -> Reservation:
+    """Return what a failed request may have cost: all of it, if it may have been answered."""
+    is_refused = error.status_code is not None and error.status_code >= 400
+    return Reservation(0) if is_refused else worst
 
 
 def _check_budget(sample: Sample, completion: Completion) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from policies import StoreError
 
 from ._lock import lock_store
-from ._rows import is_intact
+from ._rows import is_intact, is_whole
 from ._schema import connect, replacing_text
 from ._store import RunStore
 
@@ -28,6 +28,7 @@ _ROWS = 64
 _PREFIX_DIGITS = 4
 """Where a page cannot be read, the walk goes on at the next key with another beginning of so many
 hexadecimal digits: a 65,536th of all keys further on."""
+_SUFFIXES = ("", "-wal", "-shm")
 _TABLES = ("meta", "arm", "wire", "question", "generation", "score", "trace", "judgement")
 _CHECKED = ("generation", "score")
 
@@ -63,10 +64,12 @@ def repair_store(path: Path) -> Repair:
     if not path.is_file():
         raise StoreError(f"there is no run store at {path}", hint="give a run folder")
     new = path.with_name(f"{path.stem}.repaired.sqlite")
-    kept = _free_name(path.with_name(f"{path.stem}.damaged.sqlite"))
-    new.unlink(missing_ok=True)
     # The lock is held while the file is exchanged: nobody may write to what is moved away.
     with lock_store(path):
+        _undo_exchange(path)
+        kept = _free_name(path.with_name(f"{path.stem}.damaged.sqlite"))
+        for suffix in _SUFFIXES:  # A repair that was killed may have left them.
+            new.with_name(new.name + suffix).unlink(missing_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             copy = _whole_copy(path, Path(folder))
             with contextlib.closing(connect(copy, writable=False)) as source:
@@ -77,11 +80,7 @@ def repair_store(path: Path) -> Repair:
                     n_gaps = sum(_copy(source, target, table) for table in _TABLES)
                     n_damaged = _drop_incomplete(target)
                     [(n_saved,)] = target.execute("SELECT count(*) FROM generation").fetchall()
-        for suffix in ("", "-wal", "-shm"):
-            old = path.with_name(path.name + suffix)
-            if old.exists():
-                os.replace(old, kept.with_name(kept.name + suffix))
-        os.replace(new, path)
+        _exchange(path, new, kept)
         new.with_suffix(".lock").unlink(missing_ok=True)
     return Repair(n_saved, n_damaged, n_gaps, kept)
 
@@ -105,6 +104,37 @@ def _whole_copy(path: Path, folder: Path) -> Path:
     return copy
 
 
+def _exchange(path: Path, new: Path, kept: Path) -> None:
+    """Put a new store in the place of a damaged one, which gets another name.
+
+    The old log has to go before the new store comes: SQLite would take it for the new one's. A
+    process that dies in between leaves a file without its log; see `_undo_exchange`.
+    """
+    try:
+        os.link(path, kept)
+    except OSError:  # Not every file system has links.
+        shutil.copyfile(path, kept)
+    for suffix in _SUFFIXES[1:]:
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            os.replace(old, kept.with_name(kept.name + suffix))
+    os.replace(new, path)
+
+
+def _undo_exchange(path: Path) -> None:
+    """Give a store its log back if a repair was killed after it had taken it away.
+
+    Then the store and the name that it was to be kept under are still one file.
+    """
+    for kept in path.parent.glob(f"{path.stem}.damaged*{path.suffix}"):
+        if kept.samefile(path):
+            for suffix in _SUFFIXES[1:]:
+                moved = kept.with_name(kept.name + suffix)
+                if moved.exists():
+                    os.replace(moved, path.with_name(path.name + suffix))
+            kept.unlink()
+
+
 def _free_name(path: Path) -> Path:
     number = 1
     while path.exists():
@@ -121,9 +151,13 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
     with target:
         target.executemany(
             f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})",  # noqa: S608 - constants
-            (row for row in walk.rows() if table not in _CHECKED or is_intact(row)),
+            (row for row in walk.rows() if _is_trusted(table, row)),
         )
     return walk.n_gaps
+
+
+def _is_trusted(table: str, row: tuple[Any, ...]) -> bool:
+    return is_whole(row[1]) if table == "trace" else table not in _CHECKED or is_intact(row)
 
 
 class _Walk:

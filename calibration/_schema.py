@@ -133,7 +133,8 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         # Python cannot even decode the message if a damaged schema is quoted in it.
         if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise StoreError(
-                f"{path} is not a usable run store: {error}", hint="choose another --out folder"
+                f"{path} is not a usable run store: {error}",
+                hint="choose another --out folder; for a damaged run: advisor tables repair RUN",
             ) from error
         raise
     return connection

@@ -7,24 +7,30 @@ Samples reach the disk (`synchronous=FULL`) in groups, by one writer thread.
 """
 
 import contextlib
-import dataclasses
 import json
 import queue
 import sqlite3
 import threading
 from array import array
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Self
 
 from policies import Completion, FinishReason, StoreError, Usage
 
-from ._aggregate import JOIN, CellKey, cell_sums, cell_times, ledger_sums
+from ._aggregate import CellKey, cell_sums, cell_times, ledger_sums
 from ._imported import chunks, write_imported
 from ._lock import lock_store
+from ._log import log_damage
 from ._outcomes import ImportedOutcome, Outcome, OutcomeRecord
+from ._reading import (
+    find_damage,
+    read_answers,
+    read_records,
+    read_thoughts,
+    read_trace,
+)
 from ._rows import (
     Answer,
     ArmRow,
@@ -32,21 +38,11 @@ from ._rows import (
     StoredSample,
     Thought,
     generation_row,
-    is_intact,
     pack_ids,
     score_row,
     storable,
-    unpack_ids,
 )
-from ._schema import (
-    GENERATION_COLUMNS,
-    INSERT_GENERATION,
-    INSERT_QUESTION,
-    INSERT_SCORE,
-    SCORE_COLUMNS,
-    connect,
-    replacing_text,
-)
+from ._schema import INSERT_GENERATION, INSERT_QUESTION, INSERT_SCORE, connect
 from .graders import Grader, judge
 
 __all__ = ["Answer", "ArmRow", "Damage", "RunStore", "StoredSample"]
@@ -55,7 +51,6 @@ _INSERT_TRACE = "INSERT OR REPLACE INTO trace VALUES (?, ?)"
 _GROUP_SIZE = 4096
 _KNOWN_WIRES = 4096
 _RESCORE_THREADS = 4
-_OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
 
 
 class RunStore:
@@ -69,6 +64,8 @@ class RunStore:
         self._failure: Exception | None = None
         self._writer: threading.Thread | None = None
         self._lock: TextIOWrapper | None = None
+        self.log_damage: int | None = None
+        """Where the log that a killed process had left was damaged, see `log_damage`."""
         self.on_written: Callable[[int], None] | None = None
         """Called by the writer thread with the number of samples that have reached the disk, and
         with 0 when none will any more."""
@@ -83,11 +80,13 @@ class RunStore:
         """
         lock = lock_store(path)
         try:
+            lost_from = log_damage(path)
             store = cls(path, writable=True)
         except BaseException:
             lock.close()
             raise
         store._lock = lock
+        store.log_damage = lost_from
         # A daemon: a store that nobody closes must not keep the process from ending.
         store._writer = threading.Thread(target=store._write, name="thinkroute-store", daemon=True)
         store._writer.start()
@@ -174,6 +173,16 @@ class RunStore:
                 "SELECT id FROM arm WHERE model = ? AND policy = ? AND identity = ?",
                 (arm.model, arm.policy, arm.identity),
             ).fetchone()
+            # What was found through the index is compared with the row itself.
+            kept = self._connection.execute(
+                "SELECT model, policy, identity, recipe FROM arm WHERE id = ?", row
+            ).fetchone()
+        if kept[:3] != (arm.model, arm.policy, arm.identity):
+            raise StoreError(
+                f"{self.path} is damaged: the arm {arm.policy!r} of {arm.model!r} reads {kept[1]!r}",
+                hint="save what can be trusted: advisor tables repair RUN",
+                code="store-damaged",
+            )
         return int(row[0])
 
     def add_questions(
@@ -186,11 +195,18 @@ class RunStore:
         with self._guarded(), self._connection:
             self._connection.executemany(INSERT_QUESTION, rows)
 
-    def finished_keys(self) -> set[str]:
-        """Return the keys of samples that need not be asked again; errors are not among them."""
+    def finished_keys(self, arms: Collection[int] | None = None) -> set[str]:
+        """Return the keys of samples that need not be asked again; errors are not among them.
+
+        Args:
+            arms: Row ids of the arms whose samples count, `None` for all. A sample under another
+                arm than its own is one whose arm was damaged on the disk.
+        """
         with self._guarded():
-            rows = self._connection.execute("SELECT key FROM generation WHERE error_code IS NULL")
-            return {key for (key,) in rows}
+            rows = self._connection.execute(
+                "SELECT key, arm FROM generation WHERE error_code IS NULL"
+            )
+            return {key for key, arm in rows if arms is None or arm in arms}
 
     def finished_outcomes(self) -> dict[str, tuple[Outcome, int, float | None]]:
         """Return outcome, generated tokens and FLOPs of every sample that was asked, by key."""
@@ -201,27 +217,15 @@ class RunStore:
             )
             return {key: (Outcome(outcome), tokens, flops) for key, outcome, tokens, flops in rows}
 
+    def trace_keys(self) -> set[str]:
+        """Return the keys of the generations that were kept with their token ids."""
+        with self._guarded():
+            return {key for (key,) in self._connection.execute("SELECT key FROM trace")}
+
     def trace(self, key: str) -> Completion | None:
         """Return a finished generation with its token ids; `None` if it was kept without them."""
         with self._guarded():
-            row = self._connection.execute(
-                "SELECT t.token_ids, g.text, g.thinking, g.thinking_closed, g.finish_reason, "
-                "g.prompt_tokens, g.completion_tokens, g.thinking_tokens, g.cached_tokens "
-                "FROM trace t JOIN generation g ON g.key = t.key WHERE t.key = ?",
-                (key,),
-            ).fetchone()
-            if row is None:
-                return None
-            ids, text, thinking, is_closed, reason, *tokens = row
-            return Completion(
-                text,
-                FinishReason(reason),
-                Usage(*tokens),
-                seconds=0.0,
-                thinking=thinking,
-                thinking_closed=bool(is_closed),
-                token_ids=unpack_ids(ids),
-            )
+            return read_trace(self._connection, key)
 
     def add(self, sample: StoredSample) -> None:
         """Queue a sample for writing; never blocks on the disk.
@@ -257,53 +261,21 @@ class RunStore:
 
     def records(self) -> Iterator[OutcomeRecord]:
         """Yield every outcome, errors included, in a fixed order, by its score."""
-        query = f"""
-            SELECT g.question, q.grp, q.task, q.task_type, q.prompt, a.model, a.size, a.policy,
-                   s.outcome, CASE WHEN g.error_code IS NULL THEN g.prompt_tokens ELSE 0 END,
-                   CASE WHEN g.error_code IS NULL THEN g.completion_tokens ELSE 0 END,
-                   g.flops, CASE WHEN g.error_code IS NULL THEN g.seconds ELSE 0.0 END
-            {JOIN} ORDER BY g.question, g.arm, g.repeat
-        """
         with self._guarded():
-            for row in self._connection.execute(query):
-                fields: list[Any] = list(row)
-                fields[_OUTCOME_FIELD] = Outcome(fields[_OUTCOME_FIELD])
-                yield OutcomeRecord(*fields)
+            yield from read_records(self._connection)
 
     def answers(self, limit: int | None = None) -> list[Answer]:
         """Return every answer that was graded, at most `limit` per task, in the order of keys."""
-        query = f"""
-            SELECT g.key, q.task, q.prompt, q.gold, g.text, s.outcome {JOIN}
-            WHERE s.outcome IN ('correct', 'wrong') AND g.text IS NOT NULL ORDER BY g.key
-        """
-        kept: list[Answer] = []
-        n_kept: Counter[str] = Counter()
         with self._guarded():
-            for row in map(Answer._make, self._connection.execute(query)):
-                if limit is None or n_kept[row.task] < limit:
-                    n_kept[row.task] += 1
-                    kept.append(row)
-        return kept
+            return read_answers(self._connection, limit)
 
     def thoughts(self) -> Iterator[Thought]:
         """Yield the length of every counted thought, of measured samples.
 
         A thought that filled its budget counts as cut, also if it would have ended just there.
         """
-        query = f"""
-            SELECT q.task, a.model, a.policy, g.requested_budget, g.thinking_tokens,
-                   NOT g.thinking_closed OR g.finish_reason != 'stop'
-                   OR (g.requested_budget != 'max'
-                       AND g.thinking_tokens >= CAST(g.requested_budget AS INTEGER)),
-                   s.outcome = 'correct'
-            {JOIN}
-            WHERE g.requested_budget IS NOT NULL AND g.thinking_tokens IS NOT NULL
-                AND s.outcome != 'error' ORDER BY g.key
-        """
         with self._guarded():
-            for task, model, policy, budget, n_tokens, *flags in self._connection.execute(query):
-                is_cut, is_correct = map(bool, flags)
-                yield Thought(task, model, policy, budget, n_tokens, is_cut, is_correct)
+            yield from read_thoughts(self._connection)
 
     def verdicts(self, judge: str) -> dict[str, str]:
         """Return what a judge has said, by key."""
@@ -391,22 +363,8 @@ class RunStore:
             StoreError: The file's structure is damaged, so that rows cannot be read at all;
                 `repair_store` saves what can be read.
         """
-        generation, score = (
-            ", ".join(f"{table}.{name}" for name in columns)
-            for table, columns in (("g", GENERATION_COLUMNS), ("s", SCORE_COLUMNS))
-        )
-        query = f"""
-            SELECT coalesce(q.task, '?'), coalesce(a.policy, '?'), {generation}, {score}
-            FROM generation g LEFT JOIN score s ON s.key = g.key
-            LEFT JOIN question q ON q.id = g.question LEFT JOIN arm a ON a.id = g.arm
-        """  # noqa: S608 - constants only
-        n = len(GENERATION_COLUMNS)
-        with self._guarded(), _any_text(self._connection):
-            return [
-                Damage(key=str(row[0]), task=task, question=str(row[2]), policy=policy)
-                for task, policy, *row in self._connection.execute(query)
-                if not (is_intact(row[:n]) and is_intact(row[n:]))
-            ]
+        with self._guarded():
+            return find_damage(self._connection)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Forget samples, so that they are asked again."""
@@ -475,17 +433,6 @@ class RunStore:
                 f"{self.path} cannot be used: {error}",
                 hint="is the disk full? If the file is damaged: advisor tables repair RUN",
             ) from error
-
-
-@contextlib.contextmanager
-def _any_text(connection: sqlite3.Connection) -> Generator[None]:
-    """Read texts whose bytes are no UTF-8 any more."""
-    before = connection.text_factory
-    connection.text_factory = replacing_text
-    try:
-        yield
-    finally:
-        connection.text_factory = before
 
 
 def _write_group(

@@ -22,7 +22,8 @@ class Follower:
     Attributes:
         sample: The sample.
         lead: The sample with the largest budget, whose trace it is.
-        trace: The lead's answer, once it is there.
+        trace: The lead's answer, once it is there; `None` for one that an earlier run has kept,
+            which stays in the store until it is needed.
     """
 
     sample: Sample
@@ -86,6 +87,7 @@ def sort_work(samples: list[Sample], plan: Plan, store: RunStore) -> tuple[Work,
         (s.arm.name, s.question.id, s.repeat): s for s in plan.samples() if s.arm.name in names
     }
     asked = {sample.key for sample in samples}
+    kept = store.trace_keys() if leads else set[str]()
     work = Work(iter(()))
     fresh: list[Sample] = []
     for sample in samples:
@@ -96,8 +98,8 @@ def sort_work(samples: list[Sample], plan: Plan, store: RunStore) -> tuple[Work,
         follower = Follower(sample, by_place[lead_arm.name, sample.question.id, sample.repeat])
         if follower.lead.key in asked:
             work.waiting.setdefault(follower.lead.key, []).append(follower)
-        elif (trace := store.trace(follower.lead.key)) is not None:
-            work.release([follower], trace)
+        elif follower.lead.key in kept:
+            work.ready.append(follower)
         else:
             fresh.append(sample)
     work.fresh = iter(fresh)

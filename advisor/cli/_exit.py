@@ -1,6 +1,5 @@
 """Exit codes and the one place where errors become text for people."""
 
-import sys
 from enum import IntEnum
 
 from policies import (
@@ -14,6 +13,8 @@ from policies import (
     StoreError,
     ThinkrouteError,
 )
+
+from ._output import note
 
 __all__ = ["ExitCode", "exit_code_of", "show_error"]
 
@@ -50,6 +51,6 @@ def exit_code_of(error: ThinkrouteError) -> ExitCode:
 
 def show_error(error: ThinkrouteError) -> None:
     """Write an expected error to stderr: one line, and one with a hint if there is one."""
-    sys.stderr.write(f"error[{error.code}]: {error.message}\n")
+    note(f"error[{error.code}]: {' '.join(error.message.splitlines())}")
     if error.hint:
-        sys.stderr.write(f"  hint: {error.hint}\n")
+        note(f"  hint: {error.hint}")

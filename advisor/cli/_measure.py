@@ -121,6 +121,11 @@ async def _run(
 
 def _drop_damaged(store: "RunStore") -> None:
     """Forget samples whose bytes have changed on the disk, and say so; they are asked again."""
+    if store.log_damage is not None:
+        note(
+            f"warning: the log beside {store.path.name} is damaged at byte {store.log_damage:,}:"
+            " the samples behind it are asked again"
+        )
     damaged = store.damaged()
     for one in damaged[:10]:
         note(f"warning: damaged on the disk, asked again: {one.task} {one.question} {one.policy}")

@@ -32,6 +32,8 @@ __all__ = ["MIN_COMPLETIONS", "LoadReport", "measure_load"]
 MIN_COMPLETIONS = 20
 """Fewest completions that a report is made of."""
 
+_GIVE_UP_AFTER = 100
+"""Errors in a row that mean that the server is down; each took a backend's retries."""
 _PAUSE_AFTER_ERROR_S = 0.2
 
 
@@ -120,7 +122,8 @@ async def measure_load(
     Raises:
         InvalidInputError: Fewer than 20 requests to measure, or an argument is out of range.
         CapabilityError: The backend cannot do what a request needs.
-        BackendError: Fewer than 20 requests were answered; says what the first error was.
+        BackendError: Fewer than 20 requests were answered, or 100 in a row were not, which ends the
+            load at once; says what the first error was.
     """
     n_warmup = concurrency if n_warmup is None else n_warmup
     if concurrency < 1 or n_warmup < 0:
@@ -188,6 +191,7 @@ class _Run:
         self.n_open = len(requests) - n_warmup
         self.n_filler = 0
         self.n_unmeasured_errors = 0
+        self.n_errors_in_a_row = 0
         fillers = itertools.cycle(requests[n_warmup:])
         self.queue: Iterator[tuple[int, GenerationRequest]] = enumerate(
             itertools.chain(requests, fillers)
@@ -205,11 +209,15 @@ class _Run:
             except BackendError as error:
                 if is_measured:
                     self.errors.append(error)
+                    self.n_errors_in_a_row += 1
+                    if self.n_errors_in_a_row == _GIVE_UP_AFTER:
+                        self.finished.set()
                 else:
                     self.n_unmeasured_errors += 1
                     # There is no end of fillers: a server that refuses must not be flooded.
                     await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             else:
+                self.n_errors_in_a_row = 0
                 self.answered.append(_Answered(started, self.clock(), is_measured, completion))
             if is_measured:
                 self.n_open -= 1
@@ -219,11 +227,17 @@ class _Run:
 
     def report(self, concurrency: int) -> LoadReport:
         measured = [one for one in self.answered if one.is_measured]
-        if len(measured) < MIN_COMPLETIONS:
+        is_down = self.n_errors_in_a_row >= _GIVE_UP_AFTER
+        if is_down or len(measured) < MIN_COMPLETIONS:
             first = self.errors[0]
             raise BackendError(
-                f"{len(measured)} of {len(self.starts)} requests were answered, at least"
-                f" {MIN_COMPLETIONS} are needed; first error: {first.message}",
+                f"{len(measured)} of {len(self.starts)} requests were answered, "
+                + (
+                    f"and {self.n_errors_in_a_row} in a row were not"
+                    if is_down
+                    else f"at least {MIN_COMPLETIONS} are needed"
+                )
+                + f"; first error: {first.message}",
                 backend=self.backend.name,
                 model=self.backend.model,
                 status_code=first.status_code,

@@ -7,6 +7,7 @@ writes. Ray moves requests and answers and starts lost workers anew.
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +34,12 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class _Member:
-    """A worker and how many requests it has now."""
+    """A worker, how many requests it has now, and whether it has not answered since its loss."""
 
     number: int
     actor: Any
     n_under_way: int = field(default=0)
+    is_lost: bool = field(default=False)
 
 
 class RayBackend:
@@ -175,7 +177,9 @@ class RayBackend:
             member = min(others, key=lambda m: m.n_under_way)
             member.n_under_way += 1
             try:
-                return _unwrap(await getattr(member.actor, method).remote(*arguments))
+                told = await getattr(member.actor, method).remote(*arguments)
+                member.is_lost = False
+                return _unwrap(told)
             except self._ray.exceptions.RayActorError as error:
                 if lost is not None:
                     raise BackendConnectionError(
@@ -184,10 +188,19 @@ class RayBackend:
                         model=self.model,
                         hint="look at the workers' logs; the same command resumes",
                     ) from error
-                _LOGGER.warning("worker %d was lost; its request is done again", member.number)
+                self._note_loss(member, error)
                 lost = member
             finally:
                 member.n_under_way -= 1
+
+    def _note_loss(self, member: _Member, error: Exception) -> None:
+        """Say it once for all requests that the worker had."""
+        if not member.is_lost:
+            _LOGGER.warning(
+                "worker %d was lost; the %d requests it had are done again: %s",
+                *(member.number, member.n_under_way, _first_line(error)),
+            )
+        member.is_lost = True
 
     def _agreed(self, told: Sequence[Facts | Failure]) -> Facts:
         """Return what all workers agree on; endpoints may differ in their address.
@@ -220,6 +233,9 @@ class RayBackend:
 
 def _ray() -> Any:
     """Return the module ray, connected to a cluster."""
+    # Ray prints to stdout when a worker dies, `log_to_driver` or not, and stdout belongs to the
+    # program's own answer. What it says comes with the error too. Read when ray is imported.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
         import ray
     except ImportError as error:

@@ -57,7 +57,7 @@ _UNITS = (
     "|years?|kg|grams?|pounds?|lit(?:er|re)s?|gallons?|people|ways|points?|square|cubic|sq"
 )
 _TRAILING_UNIT = re.compile(
-    rf"(?<=[\d}})\]])\s{{0,4}}\b(?:(?:{_UNITS})\b\.?\s{{0,4}}){{1,3}}(?:\^\{{?[23]\}}?)?\Z",
+    rf"(?:(?<=[\d}})\]])|(?<=\\pi))\s{{0,4}}\b(?:(?:{_UNITS})\b\.?\s{{0,4}}){{1,3}}(?:\^\{{?[23]\}}?)?\Z",
     re.IGNORECASE,
 )
 _LATEX_WORD = re.compile(
@@ -79,6 +79,7 @@ _NAMED = re.compile(
     r"(?:\\text\{[^{}]{1,40}\}|[A-Za-z]{4,20}|m?\\angle\s?[A-Z]{1,3}|[A-Z]{2,3})\s{0,4}=(?!.*=)"
 )  # `\text{Area} = 12`, `AB = 5`; single letters are left to the algebra.
 _TIGHT = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")
+_REPEATING = re.compile(r"(-?)(\d{0,20})\.(\d{0,20})\\(?:overline|bar)\{(\d{1,40})\}")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -159,7 +160,13 @@ def _canonical(text: str) -> str:
 
 def _rational(text: str) -> Fraction | None:
     """Return the value of a rational number, that of `50%` as 50, `None` of anything else."""
-    return parse_number(text)
+    repeating = _REPEATING.fullmatch(text)
+    if repeating is None:
+        return parse_number(text)
+    sign, whole, once, again = repeating.groups()
+    value = int(whole + once + again or "0") - int(whole + once or "0")
+    value = Fraction(value, (10 ** len(again) - 1) * 10 ** len(once))
+    return -value if sign else value
 
 
 def _is_percent(text: str) -> bool:

@@ -6,8 +6,9 @@ the text: answers come from models and may be a megabyte of one character.
 """
 
 import re
+from typing import NamedTuple
 
-__all__ = ["SHORT_LINE", "find_anchored_answer", "unwrap_latex"]
+__all__ = ["SHORT_LINE", "find_anchored_answer", "unwrap_latex", "without_emphasis"]
 
 SHORT_LINE = 64
 """A whole text of at most this many characters on one line is itself an answer."""
@@ -17,7 +18,9 @@ _SPACED = ("answer", "antwort", "respuesta", "réponse", "reponse", "ответ"
 _UNSPACED = ("答案", "答え", "คำตอบ", "উত্তর", "సమాధానం")
 _MARKED = re.compile(
     rf"(?<![^\W_])(?:{'|'.join(_SPACED)})s?(?![^\W_])[*_\s]{{0,16}}"
-    r"(?:(?:is|are)(?!\w)(?!\s{1,8}(?:not|never)\b)\s{0,8}[:\uff1a]?|[:\uff1a=])"
+    r"(?:(?:to|for)\s(?:the|this|your)\s(?:question|problem|task|exercise|puzzle)\s{1,8})?"
+    r"(?:(?:is|are|(?:would|will|must)\sbe|ist|es|est)(?!\w)"
+    r"(?!\s{1,8}(?:not|never|nicht|kein|pas|no)\b)\s{0,8}[:\uff1a]?|[:\uff1a=])"
     rf"|(?:{'|'.join(_UNSPACED)})[*_\s]{{0,16}}(?:[:\uff1a]|是|为)",
     re.IGNORECASE,
 )
@@ -25,6 +28,8 @@ _HEADLINE = re.compile(r"[#*_\s]{0,16}(?:final\s|correct\s)?answer[*_\s]{0,16}",
 _HASHES = re.compile(r"(?<!#)####(?!#)")
 _HEADING = re.compile(r"\s{0,8}[^\W\d]{2}")
 _BRACE = re.compile(r"\\{1,4}(?:boxed|fbox)\s{0,8}\{|\\\\|\\[{}]|[{}]")
+_BETWEEN_BOXES = re.compile(r"[\s$]{0,8}(or|and|,|/)[\s$]{0,8}", re.IGNORECASE)
+_MAX_JOINED = 1000
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _WRAPPED = re.compile(
     r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s{0,8}\{([^{}]*)\}"
@@ -34,13 +39,24 @@ _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
 _EMPHASIS = re.compile(r"(?<![\w*])\*{1,3}(?![\s*])|(?<![\s*])\*{2,3}(?![\w*])")
 
 
+class _Box(NamedTuple):
+    """Where a box and its content begin and end."""
+
+    start: int
+    content: int
+    content_end: int
+    end: int
+
+
 def find_anchored_answer(text: str, *, short_line: int = SHORT_LINE) -> str | None:
     r"""Return the last answer the text commits to, `None` if there is none.
 
     Order: the last `\boxed{...}` with balanced braces; the last line with "answer is", "answer:"
     or `####` or with the headline "Answer", the answer following on the same line or, if nothing
-    does, on the next one; a text that is nothing but one short line. "The answer is not ..." commits to nothing, and
-    `####` before words is a heading unless it is the last line.
+    does, on the next one; a text that is nothing but one short line. "The answer is not ..."
+    commits to nothing, and `####` before words is a heading unless it is the last line. Boxes
+    with nothing but `or`, `and`, `,` or `/` between them are one answer, `7 or 8`: whoever writes
+    `\boxed{7} or \boxed{8}` has not committed to 8.
 
     Args:
         text: What the model said, without its thought.
@@ -59,7 +75,7 @@ def find_anchored_answer(text: str, *, short_line: int = SHORT_LINE) -> str | No
         if found is not None:
             return found
     if len(lines) == 1 and len(lines[0]) <= short_line and not _OPEN_BOX.search(lines[0]):
-        return _bare(lines[0])
+        return without_emphasis(lines[0])
     return None
 
 
@@ -83,30 +99,47 @@ def _anchored_on(line: str, following: str | None) -> str | None:
             end = match.end()
         if end is None or (following is not None and _HEADING.match(line, end)):
             return None
-    said = _bare(line[end:]) or _bare(following or "")
+    said = without_emphasis(line[end:]) or without_emphasis(following or "")
     return None if _OPEN_BOX.search(said) else said  # A box that never closes holds nothing.
 
 
-def _bare(text: str) -> str:
+def without_emphasis(text: str) -> str:
     """Return an answer without emphasis, backquotes and a final stop."""
     text = _EMPHASIS.sub("", text.strip()) if "*" in text else text.strip()
     return text.strip("*_` ").rstrip("*`. ").strip()
 
 
 def _last_boxed(text: str) -> str | None:
-    r"""Return the content of the balanced `\boxed{...}` that begins last, in one pass."""
+    r"""Return the content of the balanced `\boxed{...}` that begins last, in one pass.
+
+    Boxes right before it that are joined to it by a conjunction belong to it.
+    """
     if not _OPEN_BOX.search(text):
         return None
-    last: tuple[int, int] | None = None
-    open_braces: list[int] = []  # Where a box's content begins; 0 for other braces.
+    boxes: list[_Box] = []
+    open_braces: list[tuple[int, int] | None] = []  # Of a box: where it and its content begin.
     for brace in _BRACE.finditer(text):
         token = brace.group()
         if token in {"\\\\", "\\{", "\\}"}:  # A line break or a printed brace groups nothing.
             continue
         if token != "}":
-            open_braces.append(brace.end() if len(token) > 1 else 0)
-        elif open_braces:
-            start = open_braces.pop()
-            if start and (last is None or start > last[0]):
-                last = (start, brace.start())
-    return None if last is None else text[last[0] : last[1]].strip()
+            open_braces.append(brace.span() if len(token) > 1 else None)
+        elif open_braces and (opened := open_braces.pop()) is not None:
+            boxes.append(_Box(*opened, brace.start(), brace.end()))
+    return _joined(text, boxes) if boxes else None
+
+
+def _joined(text: str, boxes: list[_Box]) -> str:
+    """Return the content of the last box, and of those that a conjunction joins to it."""
+    boxes = sorted(boxes)
+    last = boxes.pop()
+    joined = said = text[last.content : last.content_end].strip()
+    for box in reversed(boxes):
+        between = _BETWEEN_BOXES.fullmatch(text, box.end, last.start)
+        if between is None or len(joined) > _MAX_JOINED:
+            break
+        other = text[box.content : box.content_end].strip()
+        if other != said:
+            joined = f"{other}{', ' if between[1] == ',' else f' {between[1]} '}{joined}"
+        last = box
+    return joined

@@ -27,7 +27,7 @@ class CoqaGrader:
     """
 
     name = "coqa"
-    version = 1
+    version = 2
     is_slow = False
     runs_code = False
 

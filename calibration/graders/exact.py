@@ -3,16 +3,18 @@
 import unicodedata
 
 from ._grader import Grade
-from .anchored import find_anchored_answer, unwrap_latex
+from .anchored import find_anchored_answer, unwrap_latex, without_emphasis
 
 __all__ = ["ExactGrader", "PocketGrader"]
 
+_QUOTES = frozenset({'""', "''", "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb", "\u201e\u201c"})
+
 
 class ExactGrader:
-    """Compare the anchored answer case-insensitively, whitespace and a final stop ignored."""
+    """Compare the anchored answer, ignoring case, whitespace, a final stop and quotes around it."""
 
     name = "exact"
-    version = 2
+    version = 3
     is_slow = False
     runs_code = False
 
@@ -25,8 +27,10 @@ class ExactGrader:
         found = find_anchored_answer(answer)
         if found is None:
             return Grade(False, None)
-        wanted = _normalise(gold)
-        is_correct = wanted in (_normalise(found), _normalise(unwrap_latex(found)))
+        said = {_normalise(text) for text in (found, unwrap_latex(found), _unquoted(found))}
+        # What looks like emphasis is taken off an answer, so `__init__` arrives as `init`.
+        bare = _normalise(without_emphasis(gold))
+        is_correct = _normalise(gold) in said or (bare != "" and bare in said)
         return Grade(is_correct, found)
 
 
@@ -53,3 +57,9 @@ class PocketGrader:
 def _normalise(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.split()).rstrip(".")
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without one pair of quotation marks around it."""
+    is_quoted = len(text) > 2 and text[0] + text[-1] in _QUOTES
+    return text[1:-1] if is_quoted else text

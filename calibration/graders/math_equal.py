@@ -45,7 +45,7 @@ class MathGrader:
     """
 
     name = "math"
-    version = 1
+    version = 2
     is_slow = True
     runs_code = False
 

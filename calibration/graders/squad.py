@@ -42,7 +42,7 @@ class SquadGrader:
     """
 
     name = "squad"
-    version = 1
+    version = 2
     is_slow = False
     runs_code = False
 

@@ -285,3 +285,57 @@ def test_document_holds_the_pooled_row_flat_and_the_tasks_as_a_list() -> None:
     assert document["arms"] == ["m:direct", "m:reasoning@max"]
     assert {"difference", "ci_low", "ci_high", "p_mcnemar", "n"} <= document.keys()
     assert document["tasks"] == [asdict(row) for row in result.tasks]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [
+        (Outcome.WRONG, Outcome.WRONG, (0, 0, 0, 12)),
+        (Outcome.CORRECT, Outcome.CORRECT, (12, 0, 0, 0)),
+        (Outcome.CORRECT, Outcome.WRONG, (0, 12, 0, 0)),
+    ],
+)
+def test_clusters_that_all_agree_leave_an_interval_not_a_point(
+    first: Outcome, second: Outcome, counts: tuple[int, int, int, int]
+) -> None:
+    # Twelve documents of five questions each; resampling them shows no spread at all.
+    records = [
+        record(f"{document}-{i}", policy, outcome, group=str(document))
+        for document in range(12)
+        for i in range(5)
+        for policy, outcome in (("direct", second), ("reasoning@max", first))
+    ]
+    overall = compare_arms(records, "reasoning@max", "direct", n_resamples=199).overall
+    assert (overall.n, overall.n_clusters) == (60, 12)
+    expected = paired_proportions_interval(*counts)
+    assert (overall.ci_low, overall.ci_high) == (expected.low, expected.high)
+    assert overall.ci_low < overall.ci_high
+
+
+def test_a_clustered_p_value_is_that_of_a_regression_with_clustered_errors() -> None:
+    regression = pytest.importorskip(
+        "statsmodels.regression.linear_model", reason="statsmodels is not installed"
+    )
+    rng = np.random.default_rng(4)
+    records: list[OutcomeRecord] = []
+    differences: list[float] = []
+    groups: list[int] = []
+    for document in range(15):
+        for i in range(int(rng.integers(1, 9))):
+            right = rng.random(2) < (0.7, 0.45)
+            for policy, is_right in zip(("reasoning@max", "direct"), right, strict=True):
+                outcome = Outcome.CORRECT if is_right else Outcome.WRONG
+                records.append(record(f"{document}-{i}", policy, outcome, group=str(document)))
+            differences.append(float(right[0]) - float(right[1]))
+            groups.append(document)
+    overall = compare_arms(records, "reasoning@max", "direct", n_resamples=199).overall
+    model = regression.OLS(np.array(differences), np.ones(len(differences)))
+    fitted = model.fit(
+        cov_type="cluster",
+        cov_kwds={"groups": np.array(groups), "use_correction": False, "df_correction": True},
+        use_t=True,
+    )
+    # The usual factors for few clusters differ by (N - 1) / N of the number of questions.
+    n, clusters = len(differences), overall.n_clusters
+    t = float(fitted.tvalues[0]) / np.sqrt(clusters / (clusters - 1))
+    assert overall.p_value == pytest.approx(2 * stats.t.sf(abs(t), clusters - 1), rel=1e-6), n

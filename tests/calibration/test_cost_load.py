@@ -258,3 +258,15 @@ def test_impossible_quantiles_are_refused(
 ) -> None:
     with pytest.raises(InvalidInputError):
         quantile_interval(values, probability, confidence)
+
+
+async def test_a_load_ends_when_the_server_goes_down() -> None:
+    backend = FakeBackend(say, failures=[*[None] * 50, *[down()] * 900])
+    with pytest.raises(BackendError, match=r"50 of 15\d requests .* 100 in a row .* no route"):
+        await measure_load(backend, requests(950), concurrency=1, n_warmup=0)
+
+
+async def test_many_errors_between_answers_end_no_load() -> None:
+    backend = FakeBackend(say, failures=[*[down()] * 99, None] * 2)
+    report = await measure_load(backend, requests(230), concurrency=1, n_warmup=0)
+    assert (report.n_errors, report.n_completions) == (198, 32)
