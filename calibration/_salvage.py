@@ -19,7 +19,7 @@ from policies import StoreError
 
 from ._lock import lock_store
 from ._rows import is_intact, is_whole
-from ._schema import connect, replacing_text
+from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, connect, replacing_text
 from ._store import RunStore
 
 __all__ = ["Repair", "repair_store"]
@@ -30,7 +30,8 @@ _PREFIX_DIGITS = 4
 hexadecimal digits: a 65,536th of all keys further on."""
 _SUFFIXES = ("", "-wal", "-shm")
 _TABLES = ("meta", "arm", "wire", "question", "generation", "score", "trace", "judgement")
-_CHECKED = ("generation", "score")
+_CHECKED = {"generation": GENERATION_COLUMNS, "score": SCORE_COLUMNS}
+"""Tables whose rows end with their checksum, in this order of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,9 @@ def _free_name(path: Path) -> Path:
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
     """Copy the rows of a table that can be read; return at how many places some could not."""
-    names = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    names = list(_CHECKED.get(table, ())) or [
+        row[1] for row in target.execute(f"PRAGMA table_info({table})")
+    ]
     walk = _Walk(source, table, names)
     columns, marks = ", ".join(names), ", ".join("?" * len(names))
     with target:

@@ -61,12 +61,14 @@ CREATE TABLE question (
 ) WITHOUT ROWID;
 CREATE TABLE generation (
     key TEXT PRIMARY KEY, arm INTEGER NOT NULL REFERENCES arm, question TEXT NOT NULL,
-    repeat INTEGER NOT NULL, text TEXT, thinking TEXT, thinking_closed INTEGER,
-    finish_reason TEXT, requested_budget TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,
-    thinking_tokens INTEGER, cached_tokens INTEGER, mean_logprob REAL, min_logprob REAL,
-    flops REAL, seconds REAL, error_code TEXT, error TEXT,
-    source TEXT NOT NULL DEFAULT 'native', spent_prompt_tokens INTEGER,
-    spent_completion_tokens INTEGER, usd REAL, spent_usd REAL, wire INTEGER REFERENCES wire, checksum INTEGER
+    repeat INTEGER NOT NULL, thinking_closed INTEGER, finish_reason TEXT, requested_budget TEXT,
+    prompt_tokens INTEGER, completion_tokens INTEGER, thinking_tokens INTEGER,
+    cached_tokens INTEGER, mean_logprob REAL, min_logprob REAL, flops REAL, seconds REAL,
+    error_code TEXT, source TEXT NOT NULL DEFAULT 'native', spent_prompt_tokens INTEGER,
+    spent_completion_tokens INTEGER, usd REAL, spent_usd REAL, wire INTEGER REFERENCES wire,
+    checksum INTEGER,
+    -- Texts last: what lies behind a long one can only be reached through all of its pages.
+    error TEXT, text TEXT, thinking TEXT
 ) WITHOUT ROWID;
 CREATE TABLE score (
     key TEXT PRIMARY KEY, grader TEXT NOT NULL, version INTEGER NOT NULL,

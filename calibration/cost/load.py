@@ -212,6 +212,7 @@ class _Run:
                     self.n_errors_in_a_row += 1
                     if self.n_errors_in_a_row == _GIVE_UP_AFTER:
                         self.finished.set()
+                        return
                 else:
                     self.n_unmeasured_errors += 1
                     # There is no end of fillers: a server that refuses must not be flooded.
