@@ -1,6 +1,6 @@
 """An arm: a model asked in one way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from policies import Backend, Policy
 
@@ -19,14 +19,15 @@ class Arm:
         policy: What is done with a query.
         facts: What is known about the model.
         price: What its tokens cost, `None` if that does not matter.
+        name: Model and policy, such as `pocket-m:reasoning@max`.
     """
 
     backend: Backend
     policy: Policy
     facts: ModelFacts
     price: Price | None = None
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """Model and policy, such as `pocket-m:reasoning@max`."""
-        return f"{self.facts.model}:{self.policy.spec}"
+    def __post_init__(self) -> None:
+        """Spell the name once: it is looked up for every sample."""
+        object.__setattr__(self, "name", f"{self.facts.model}:{self.policy.spec}")

@@ -28,10 +28,11 @@ from ._outcomes import Outcome
 from ._plan import Plan, Sample
 from ._replay import as_in_production, derive
 from ._rows import ArmRow, Source, StoredSample
+from ._spending import lost_with, spent_on, worst_case
 from ._store import RunStore
 from ._work import Follower, Work, sort_work
 from .cost import request_flops
-from .cost.prices import cost_usd, max_cost_usd
+from .cost.prices import cost_usd
 from .graders import Judgement, get_grader, judge
 
 __all__ = ["Progress", "RunSummary", "run_plan", "store_path"]
@@ -39,8 +40,6 @@ __all__ = ["Progress", "RunSummary", "run_plan", "store_path"]
 _MAX_CONSECUTIVE_ERRORS = 20
 _REFUSING_STATUS = (401, 403, 404)
 _SLOW_GRADINGS = 8
-# A token is at least a byte in every tokenizer in use; the template adds a few.
-_TEMPLATE_TOKENS = 256
 # Start and end marker: servers differ in whether they count them.
 _MARKER_TOKENS = 2
 
@@ -178,6 +177,7 @@ class PlanRun:
         ledger = store.ledger()
         spent = ledger["measurement_tokens"] + ledger["measurement_prompt_tokens"]
         spent_usd = ledger["measurement_usd"] or 0.0
+        self._is_limited = ceilings != Ceilings()
         self._meter = Meter(ceilings, spent_tokens=spent, spent_usd=spent_usd)
         self._slow_gradings = asyncio.Semaphore(_SLOW_GRADINGS)
         self._backlog = Backlog(store, self._limit)
@@ -243,7 +243,7 @@ class PlanRun:
             if item is None:
                 return
             sample = item if isinstance(item, Sample) else item.sample
-            worst = _worst_case(sample, self._plan)
+            worst = worst_case(sample, self._plan) if self._is_limited else Reservation(0)
             if not await self._admit(worst, work):
                 break
             work.n_running += 1
@@ -287,10 +287,10 @@ class PlanRun:
             self._fail(sample, error)
             for follower in followers:
                 self._fail(follower.sample, error, is_own=False)
-            return _lost(error, _worst_case(sample, self._plan))
+            return lost_with(error, worst_case(sample, self._plan))
         self._n_failed_in_a_row = 0
         work.release(followers, completion)
-        spent = _spent(sample.arm, completion.usage)
+        spent = spent_on(sample.arm, completion.usage)
         await self._finish(sample, completion, group, spent, is_trace=bool(followers))
         return spent
 
@@ -313,10 +313,10 @@ class PlanRun:
         except BackendError as error:
             self._n_replayed -= 1
             self._fail(sample, error)
-            return _lost(error, _worst_case(sample, self._plan))
+            return lost_with(error, worst_case(sample, self._plan))
         self._n_failed_in_a_row = 0
         # Its thinking tokens are those of the prefix, which was not generated.
-        spent = _spent(sample.arm, replace(answer.usage, thinking_tokens=0))
+        spent = spent_on(sample.arm, replace(answer.usage, thinking_tokens=0))
         completion = as_in_production(answer, told.continuation, trace, markers)
         await self._finish(sample, completion, group, spent, source=Source.CONTINUED)
         return spent
@@ -444,27 +444,6 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
     if isinstance(first, ExceptionGroup):
         return _first(cast("ExceptionGroup[Exception]", first))
     return first
-
-
-def _worst_case(sample: Sample, plan: Plan) -> Reservation:
-    """Return the most that a sample can cost; prompts are bounded by their bytes."""
-    n_prompt = len(sample.question.prompt.encode()) + _TEMPLATE_TOKENS
-    n_generated, price = sample.arm.policy.max_tokens(plan.options), sample.arm.price
-    usd = 0.0 if price is None else max_cost_usd(n_prompt, n_generated, price)
-    return Reservation(n_prompt + n_generated, n_generated, usd)
-
-
-def _spent(arm: Arm, usage: Usage) -> Reservation:
-    """Return what one request has cost."""
-    usd = 0.0 if arm.price is None else cost_usd(usage, arm.price)
-    n_tokens = usage.prompt_tokens + usage.completion_tokens
-    return Reservation(n_tokens, usage.completion_tokens, usd)
-
-
-def _lost(error: BackendError, worst: Reservation) -> Reservation:
-    """Return what a failed request may have cost: all of it, if it may have been answered."""
-    is_refused = error.status_code is not None and error.status_code >= 400
-    return Reservation(0) if is_refused else worst
 
 
 def _check_budget(sample: Sample, completion: Completion) -> None:

@@ -41,6 +41,7 @@ class Work:
         ready: Followers whose trace is there.
         n_running: Samples under way.
         changed: Set whenever one of them ends.
+        idle: Workers that wait for followers.
     """
 
     fresh: Iterator[Sample]
@@ -48,18 +49,29 @@ class Work:
     ready: deque[Follower] = field(default_factory=deque[Follower])
     n_running: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: deque["asyncio.Future[None]"] = field(default_factory=deque["asyncio.Future[None]"])
 
     def end_one(self) -> None:
-        """Count a sample as ended and wake all that wait for a change."""
+        """Count a sample as ended; wake those that wait for room, and at the end everybody."""
         self.n_running -= 1
         self.changed.set()
         self.changed = asyncio.Event()
+        if not self.n_running:
+            self._wake(len(self.idle))
 
     def release(self, followers: Iterable[Follower], trace: Completion) -> None:
         """Let followers be asked, now that their trace is there."""
         for follower in followers:
             follower.trace = trace
             self.ready.append(follower)
+            self._wake(1)
+
+    def _wake(self, n_idle: int) -> None:
+        """Wake workers that found nothing to ask, no more of them than there is work for."""
+        for _ in range(min(n_idle, len(self.idle))):
+            future = self.idle.popleft()
+            if not future.done():  # It is if its worker was cancelled.
+                future.set_result(None)
 
     async def next(self) -> Sample | Follower | None:
         """Return what to ask next; waits while samples under way may bring followers."""
@@ -69,7 +81,9 @@ class Work:
             sample = next(self.fresh, None)
             if sample is not None or not self.n_running:
                 return sample
-            await self.changed.wait()
+            future = asyncio.get_running_loop().create_future()
+            self.idle.append(future)
+            await future
 
 
 def sort_work(samples: list[Sample], plan: Plan, store: RunStore) -> tuple[Work, list[Arm]]:

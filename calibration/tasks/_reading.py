@@ -158,7 +158,8 @@ def _no_column(place: Path | str, column: str, found: Iterable[str]) -> DataFile
 
 def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise DataFileError("no such file", path=path, hint="check the path")
+        said = "a folder, expected a file" if path.is_dir() else "no such file"
+        raise DataFileError(said, path=path, hint="check the path")
     if path.suffix.lower() not in FILE_SUFFIXES:
         raise DataFileError(
             f"files of type {path.suffix!r} are not read",

@@ -118,7 +118,8 @@ def _instruction(declared: TaskFile) -> str:
 
 def _read(path: Path) -> TaskFile:
     if not path.is_file():
-        raise DataFileError("no such file", path=path, hint="check the path")
+        said = "a folder, expected a file" if path.is_dir() else "no such file"
+        raise DataFileError(said, path=path, hint="check the path")
     try:
         declared = TaskFile.model_validate(tomllib.loads(path.read_bytes().decode("utf-8-sig")))
     except UnicodeDecodeError as error:
