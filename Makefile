@@ -20,7 +20,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench test-vllm test-train lock clean
+.PHONY: help demo test check format bench bench-lm-eval test-vllm test-train lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ format: $(READY)  ## Format the code and apply the safe fixes
 bench: $(READY)  ## Print the benchmarks (BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
+bench-lm-eval: $(READY)  ## Beside lm-evaluation-harness on one vLLM server (4.5 GB)
+	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
+	PYTHON="$(PYTHON)" bash scripts/make_venv_lm_eval.sh
+	$(BIN)/python -m benchmarks lm_eval_side_by_side
+
 test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
 	$(BIN)/python -m pytest -m vllm --timeout 900 $(PYTEST_ARGS)
@@ -57,7 +62,7 @@ lock: $(READY)  ## Resolve the newest versions into constraints.txt and constrai
 	$(BIN)/python scripts/write_constraints.py train,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm build dist htmlcov .coverage*
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval build dist htmlcov .coverage*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 

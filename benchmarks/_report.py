@@ -94,6 +94,10 @@ class Report:
         self.has_failures = True
         self.rows.append(Row(self._benchmark, case, None, "", note=f"not measured: {reason}"))
 
+    def skip(self, case: str, reason: str) -> None:
+        """Add a case that this machine cannot measure; that is no failure."""
+        self.rows.append(Row(self._benchmark, case, None, "", note=f"not measured: {reason}"))
+
     def to_json(self) -> str:
         """Return one document with the rows and the machine."""
         rows: list[dict[str, Any]] = [{**asdict(row), "ratio": row.ratio} for row in self.rows]
