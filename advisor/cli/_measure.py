@@ -70,6 +70,7 @@ def measure(
         StoreError: The folder cannot be written.
     """
     from calibration import MeasuredTable, RunStore, store_path
+    from policies import BackendError
 
     how = settings or RunSettings()
     with RunStore.create(store_path(out)) as store:
@@ -78,6 +79,10 @@ def measure(
             summary = asyncio.run(_run(plan, store, reached, how))
         except KeyboardInterrupt:
             note(f"interrupted; finished samples are in {out}: the same command resumes")
+            raise
+        except BackendError:
+            if any(row["n"] for row in store.cell_sums()):
+                note(f"stopped; finished samples are in {out}: the same command resumes")
             raise
     with RunStore.open(store_path(out)) as store:
         table = MeasuredTable.from_store(store)
@@ -159,12 +164,20 @@ async def probe_backends(plan: "Plan", *, replay: bool) -> None:
                 note(f"warning: {doubt}")
 
 
+def _version() -> str | None:
+    """Return the version that is installed; none where the code runs from a source folder."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("thinkroute")
+    except PackageNotFoundError:
+        return None
+
+
 def provenance(plan: "Plan", how: RunSettings) -> dict[str, Any]:
     """Return where a run's numbers come from."""
-    from importlib.metadata import version
-
     return {
-        "thinkroute": version("thinkroute"),
+        "thinkroute": _version(),
         "seed": plan.seed,
         "repeats": plan.repeats,
         "options": asdict(plan.options),

@@ -72,7 +72,7 @@ def show_comparison(result: "ArmComparison") -> None:
         f"[{_signed(overall.ci_low)}, {_signed(overall.ci_high)}], "
         f"{p_value}; paired on {overall.n:,} questions"
     )
-    if overall.p_value != overall.p_mcnemar:
+    if overall.n_clusters < overall.n or overall.p_value != overall.p_mcnemar:
         print_text(
             f"answers come in {overall.n_clusters:,} clusters: intervals and p-values are clustered"
         )

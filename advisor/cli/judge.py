@@ -63,6 +63,9 @@ def judge(
         print_json({**asdict(judged), "by_task": by_task, "overall": _document(judged.overall)})
     else:
         _show(judged)
+    if not (judged.n_asked or judged.n_known or judged.n_error):
+        note(f"{run} holds no finished answer with its text, so there is nothing to judge")
+        raise typer.Exit(ExitCode.UNSATISFIED)
     if judged.n_error:
         note(f"{judged.n_error} answers could not be judged; the first said: {judged.first_error}")
         raise typer.Exit(ExitCode.BACKEND)

@@ -120,9 +120,15 @@ async def _measure(
     backend: "Backend", sent: "list[GenerationRequest]", loads: list[int], n_requests: int
 ) -> "list[LoadReport]":
     from calibration.cost import measure_load
+    from policies import Capability
+    from policies.backends.probe import ListsModels, probe
 
     reports: list[LoadReport] = []
     try:
+        if isinstance(backend, ListsModels):  # A server that is down is found before the load.
+            report = await probe(backend, frozenset[Capability]().union(*(r.needs() for r in sent)))
+            for doubt in report.unsure:
+                note(f"warning: {doubt}")
         for load in loads:
             note(f"{load} under way")
             # Each load begins elsewhere in the prompts, so that no prefix cache answers for it.

@@ -1,6 +1,7 @@
 """`advisor tables`: published tables and the tables of your own runs."""
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,9 @@ from ._runs import load_run
 from .tables_import import import_table
 
 if TYPE_CHECKING:
-    from calibration import CellLengths
+    from collections.abc import Sequence
+
+    from calibration import Cell, CellLengths
     from calibration.statistics import LengthCurve
 
 __all__ = ["tables"]
@@ -72,6 +75,7 @@ def show_table(
     """
     from calibration import MeasuredTable
     from calibration.published import load_published_table
+    from policies import DataFileError
 
     path = Path(name)
     if path.exists():
@@ -81,8 +85,12 @@ def show_table(
             provenance = dict(measured.provenance)
             print_json({"name": name, "kind": "measured", "cells": cells, "provenance": provenance})
         else:
-            print_table(cells_table(name, measured.cells))
+            print_table(cells_table(name, _told_apart(measured.cells)))
         return
+    if len(path.parts) > 1:  # Published tables have plain names.
+        raise DataFileError(
+            "no such run folder", path=path, hint="advisor tables ls --runs FOLDER lists them"
+        )
     published = load_published_table(name)
     if as_json:
         rows = [row.to_json() for row in published.rows]
@@ -99,6 +107,19 @@ def show_table(
         )
     )
     print_text(f"source: {published.source}")
+
+
+def _told_apart(cells: "Sequence[Cell]") -> "list[Cell]":
+    """Return cells with their type or recipe in the task's name where only these differ."""
+    rows = Counter((cell.model, cell.task, cell.policy) for cell in cells)
+    return [
+        replace(
+            cell, task=f"{cell.task} ({', '.join(filter(None, (cell.task_type, cell.recipe)))})"
+        )
+        if rows[cell.model, cell.task, cell.policy] > 1
+        else cell
+        for cell in cells
+    ]
 
 
 tables.command("import")(import_table)
@@ -129,6 +150,9 @@ def show_lengths(
         curves = length_curves(store.thoughts(), options.max_thinking_tokens)
     if as_json:
         print_json({"run": str(run), "lengths": [_lengths_json(one, wanted) for one in curves]})
+        return
+    if not curves:
+        note(f"{run} has no thought of known length: measure an arm such as reasoning@512 natively")
         return
     rows = [
         (

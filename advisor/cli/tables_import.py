@@ -1,5 +1,6 @@
 """`advisor tables import`: outcomes that other tools have recorded."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,8 @@ import typer
 from ._output import format_share, note, print_json, print_table, print_text, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from calibration.importers import ImportHints, ImportSummary
 
 __all__ = ["import_table"]
@@ -49,12 +52,18 @@ def import_table(
     """
     from calibration import MeasuredTable, RunStore, store_path
     from calibration.importers import ImportHints, detect_format, import_file
+    from policies import InvalidInputError, UnknownNameError
 
     hints = ImportHints(model, task, task_type, policy, metric)
     # Before the run folder is made.
     detect_format(file, hints, wanted=format_name)
-    with RunStore.create(store_path(out)) as store:
-        summary = import_file(file, store, hints, wanted=format_name)
+    made = [path for path in (store_path(out), out) if not path.exists()]
+    try:
+        with RunStore.create(store_path(out)) as store:
+            summary = import_file(file, store, hints, wanted=format_name)
+    except (InvalidInputError, UnknownNameError):
+        _remove_empty_run(made)
+        raise
     with RunStore.open(store_path(out)) as store:
         MeasuredTable.from_store(store).save(out)
     _tell_what_was_assumed(summary, hints)
@@ -74,6 +83,18 @@ def import_table(
     if summary.skipped:
         rows = [(one.reason, f"{one.count:,}", one.example) for one in summary.skipped]
         print_table(table("skipped", ("reason", "rows", "first"), rows))
+
+
+def _remove_empty_run(made: "Sequence[Path]") -> None:
+    """Take away a store, and a folder, that a refused file has left empty."""
+    for path in made:
+        if path.is_dir():
+            # Whatever else has come to lie in it meanwhile stays, and so does the folder.
+            with suppress(OSError):
+                path.rmdir()
+            continue
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", "run.lock"):
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _tell_what_was_assumed(summary: "ImportSummary", hints: "ImportHints") -> None:

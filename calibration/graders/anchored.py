@@ -20,7 +20,7 @@ _MARKED = re.compile(
     rf"(?<![^\W_])(?:{'|'.join(_SPACED)})s?(?![^\W_])[*_\s]{{0,16}}"
     r"(?:(?:to|for)\s(?:the|this|your)\s(?:question|problem|task|exercise|puzzle)\s{1,8})?"
     r"(?:(?:is|are|(?:would|will|must)\sbe|ist|es|est)(?!\w)"
-    r"(?!\s{1,8}(?:not|never|nicht|kein|pas|no)\b)\s{0,8}[:\uff1a]?|[:\uff1a=])"
+    r"(?!\s{1,8}(?:not|never|nicht|kein|pas)\b)\s{0,8}[:\uff1a]?|[:\uff1a=])"
     rf"|(?:{'|'.join(_UNSPACED)})[*_\s]{{0,16}}(?:[:\uff1a]|是|为)",
     re.IGNORECASE,
 )

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,9 @@ def test_a_run_goes_on_between_one_process_and_many(tmp_path: Path) -> None:
     assert (summary.n_resumed, summary.n_asked) == (3 * N_QUESTIONS, 0)
 
 
-def test_what_a_killed_worker_had_is_done_again_once(tmp_path: Path) -> None:
+def test_what_a_killed_worker_had_is_done_again_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     backend = workers(latency_s=0.02)
     victim, killed = pid_of(backend, 0), list[int]()
 
@@ -128,6 +132,47 @@ def test_what_a_killed_worker_had_is_done_again_once(tmp_path: Path) -> None:
     assert (summary.n_error, summary.n_asked) == (0, 3 * N_QUESTIONS)
     _, alone = measure(FakeBackend(SCRIPT), tmp_path / "alone")
     assert table == alone
+    losses = [r.getMessage() for r in caplog.records if "was lost" in r.getMessage()]
+    assert len(losses) == 1, "once for the worker, not once for each of its requests"
+    assert losses[0].startswith("worker 0 was lost")
+
+
+DRIVER = """
+import asyncio, os, signal
+from calibration.distributed import RayBackend
+from policies import GenerationRequest, user_message
+from policies.backends.fake import FakeAnswer
+
+async def main():
+    script = {"0?": FakeAnswer("#### 0")}
+    own = [{"script": script, "latency_s": 0.5}] * 2
+    backend = RayBackend("fake", "fake", own, cpus_per_worker=0.5)
+    pids = [await m.actor.__ray_call__.remote(lambda worker: os.getpid()) for m in backend._members]
+    request = GenerationRequest(user_message("0?"), max_tokens=9)
+    asked = [asyncio.create_task(backend.generate(request)) for _ in range(4)]
+    await asyncio.sleep(0.2)
+    os.kill(pids[0], signal.SIGKILL)
+    texts = {(await one).text for one in asked}
+    await asyncio.sleep(2)  # Ray tells of the loss from a thread of its own.
+    await backend.aclose()
+    print(texts)
+
+asyncio.run(main())
+"""
+
+
+def test_stdout_stays_the_programs_own_when_a_worker_is_lost() -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DRIVER],
+        env={**environment, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "{'#### 0'}\n"), done.stderr
+    assert done.stderr.count("was lost") == 1
 
 
 async def ask(backend: RayBackend) -> None:

@@ -188,7 +188,7 @@ def test_a_file_of_an_unknown_type_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "no such file" in load_error(tmp_path / "none.jsonl").message
     (tmp_path / "folder.csv").mkdir()
-    assert "no such file" in load_error(tmp_path / "folder.csv").message
+    assert "a folder, expected a file" in load_error(tmp_path / "folder.csv").message
 
 
 @pytest.mark.parametrize(

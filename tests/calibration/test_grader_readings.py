@@ -22,6 +22,8 @@ from calibration.graders import find_anchored_answer, get_grader, parse_number
         ("Die Antwort ist nicht 7,\nsondern mehr", None),
         ("So\nthe answer to the question is 7.", "7"),
         ("So\nthe answer would be 7.", "7"),
+        ("She did not,\nso the answer is no.", "no"),
+        ("Entonces\nla respuesta es no.", "no"),
         ("The answer to this requires work:\nit is 7", None),
     ],
 )

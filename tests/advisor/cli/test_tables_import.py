@@ -151,3 +151,34 @@ def test_recorded_answers_never_join_measured_ones(
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(StoreError, match="other weights"):
         run(path, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_refused_file_leaves_no_run_behind(
+    run: Import, tmp_path: Path, *, there_before: bool
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    broken = [*(json.dumps(row) for row in ROWS), "{broken"]
+    rows.write_text("\n".join(broken), encoding="utf-8")
+    out = tmp_path / "run"
+    if there_before:
+        out.mkdir()
+        (out / "notes.txt").write_text("mine", encoding="utf-8")
+    for arguments in ((rows,), (LOG, "--metric", "nope")):
+        with pytest.raises(ThinkrouteError):
+            run(*arguments, "--out", out)
+        assert out.exists() is there_before
+    assert not there_before or [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_refused_file_leaves_an_earlier_run_as_it_was(run: Import, tmp_path: Path) -> None:
+    rows, broken, out = tmp_path / "rows.jsonl", tmp_path / "broken.jsonl", tmp_path / "run"
+    rows.write_text("\n".join(json.dumps(row) for row in ROWS), encoding="utf-8")
+    broken.write_text(rows.read_text(encoding="utf-8") + "\n{broken", encoding="utf-8")
+    run(rows, "--out", out)
+    before = [(cell.model, cell.policy, cell.n) for cell in MeasuredTable.load(out).cells]
+    with pytest.raises(DataFileError):
+        run(broken, "--out", out)
+    with RunStore.open(store_path(out)) as store:
+        after = MeasuredTable.from_store(store).cells
+    assert [(cell.model, cell.policy, cell.n) for cell in after] == before

@@ -67,3 +67,55 @@ def test_a_judge_is_compared_with_the_rules(advisor: Run, run: Path) -> None:
     assert document["overall"]["n"] == 0
     assert "exceed the context" in result.err
     assert advisor("judge", run / "none", "--model", "m", "--backend", "pocket").code == 3
+
+
+def test_a_server_that_is_down_is_found_before_any_load(advisor: Run) -> None:
+    result = advisor(
+        *("load", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--policy", "direct"),
+        *("--tasks", "pocket-math-oe", "--requests", 1000, "--concurrency", 1),
+    )
+    assert result.code == 5
+    assert "cannot be reached" in result.err
+    assert "under way" not in result.err
+
+
+@pytest.fixture
+def imported(advisor: Run, tmp_path: Path) -> Path:
+    """A run without texts, whose task holds questions of two types."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text(
+        "question_id,model,mode,correct,task,task_type\n"
+        "1,m,direct,1,mixed,math-oe\n2,m,direct,0,mixed,general-mc\n3,m,direct,0,plain,math-oe\n"
+    )
+    out = tmp_path / "imported"
+    assert advisor("tables", "import", rows, "--out", out).code == 0
+    return out
+
+
+def test_rows_that_differ_in_their_type_only_are_told_apart(advisor: Run, imported: Path) -> None:
+    shown = advisor("tables", "show", imported).out
+    assert "mixed (math-oe)" in shown
+    assert "mixed (general-mc)" in shown
+    assert "plain (" not in shown
+    cells = advisor("tables", "show", imported, "--json").json()["cells"]
+    assert {cell["task"] for cell in cells} == {"mixed", "plain"}
+
+
+def test_a_run_without_thoughts_has_no_lengths_and_says_so(advisor: Run, imported: Path) -> None:
+    result = advisor("tables", "lengths", imported)
+    assert (result.code, result.out) == (0, "")
+    assert "no thought of known length" in result.err
+    assert advisor("tables", "lengths", imported, "--json").json()["lengths"] == []
+
+
+def test_a_run_without_texts_has_nothing_to_judge(advisor: Run, imported: Path) -> None:
+    result = advisor("judge", imported, "--model", "pocket-xs", "--backend", "pocket")
+    assert result.code == 6
+    assert "nothing to judge" in result.err
+
+
+def test_a_run_folder_that_is_not_there_is_a_missing_file(advisor: Run, tmp_path: Path) -> None:
+    result = advisor("tables", "show", tmp_path / "nope")
+    assert result.code == 3
+    assert "no such run folder" in result.err
+    assert advisor("tables", "show", "nope").code == 2
