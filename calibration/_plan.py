@@ -10,6 +10,7 @@ from policies import DecodingOptions, InvalidInputError, require
 
 from ._arm import Arm
 from ._replay import trace_leads
+from .cost.prices import max_cost_usd
 from .graders import get_grader
 from .tasks import Question, Task
 
@@ -17,6 +18,7 @@ __all__ = ["Plan", "PlanSize", "Sample"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
+_TEMPLATE_TOKENS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,12 @@ class PlanSize:
     Attributes:
         n_questions: Distinct questions.
         n_requests: Requests to send if nothing is finished yet.
-        prompt_tokens: Rough estimate of all prompt tokens, at four characters a token.
+        prompt_tokens: Rough estimate of all prompt tokens, at four characters a token and twelve
+            tokens of the chat template.
         max_completion_tokens: Upper bound of all generated tokens.
         n_replayed: Of the requests, budgets that are told from a longer trace.
         max_native_tokens: Upper bound of the tokens that separate runs would generate.
+        max_usd: Upper bound of the money, at the estimated prompt tokens; `None` without prices.
     """
 
     n_questions: int
@@ -49,6 +53,7 @@ class PlanSize:
     max_completion_tokens: int
     n_replayed: int = 0
     max_native_tokens: int = 0
+    max_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +86,11 @@ class Plan:
                 hint="repeated greedy answers are equal: set a temperature above 0",
             )
         names = [task.name for task in self.tasks]
-        if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
             raise InvalidInputError(
-                f"two tasks have one name: {', '.join(sorted(names))}",
-                hint="name the files differently",
+                f"two tasks have one name: {', '.join(twice)}",
+                hint="rename a file, or set another name in its TOML",
             )
         arms = [arm.name for arm in self.arms]
         if len(set(arms)) < len(arms):
@@ -117,19 +123,25 @@ class Plan:
         n_answers = n_questions * self.repeats
         characters = sum(len(q.prompt) for task in self.tasks for q in task.questions)
         leads = trace_leads(self.arms, self.options) if replay else {}
+        per_prompt = characters // _CHARACTERS_PER_TOKEN // max(1, n_questions) + _TEMPLATE_TOKENS
         native = measured = 0
+        usd = None if any(arm.price is None for arm in self.arms) else 0.0
         for arm in self.arms:
             most = arm.policy.max_tokens(self.options)
             budget = arm.policy.spec.budget if arm.name in leads else 0
+            own = most - (budget if isinstance(budget, int) else 0)
             native += most
-            measured += most - (budget if isinstance(budget, int) else 0)
+            measured += own
+            if usd is not None and arm.price is not None:
+                usd += max_cost_usd(per_prompt, own, arm.price)
         return PlanSize(
             n_questions=n_questions,
             n_requests=n_answers * len(self.arms),
-            prompt_tokens=characters * len(self.arms) * self.repeats // _CHARACTERS_PER_TOKEN,
+            prompt_tokens=n_answers * len(self.arms) * per_prompt,
             max_completion_tokens=n_answers * measured,
             n_replayed=n_answers * len(leads),
             max_native_tokens=n_answers * native,
+            max_usd=None if usd is None else n_answers * usd,
         )
 
     def sample_options(self, sample: Sample) -> DecodingOptions:

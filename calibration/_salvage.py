@@ -43,19 +43,21 @@ class Repair:
         n_damaged: Samples that were read but were not what was written, or had lost their score,
             question or arm.
         n_gaps: Places at which rows could not be read; how many lay there is not known.
-        original: The damaged file, kept under this name.
+        original: The damaged file, kept under this name; `None` if nothing was damaged, so that
+            nothing was changed.
     """
 
     n_saved: int
     n_damaged: int
     n_gaps: int
-    original: Path
+    original: Path | None
 
 
 def repair_store(path: Path) -> Repair:
     """Replace a damaged store by one with all samples that can still be trusted.
 
-    The damaged file is kept beside it. What was lost is asked again when the run is resumed.
+    The damaged file is kept beside it. What was lost is asked again when the run is resumed. A
+    store that is sound is left alone.
 
     Raises:
         StoreError: Another process writes to the store, or not even its table of contents can
@@ -68,6 +70,9 @@ def repair_store(path: Path) -> Repair:
     # The lock is held while the file is exchanged: nobody may write to what is moved away.
     with lock_store(path):
         _undo_exchange(path)
+        n_sound = _n_if_sound(path)
+        if n_sound is not None:
+            return Repair(n_sound, 0, 0, None)
         kept = _free_name(path.with_name(f"{path.stem}.damaged.sqlite"))
         for suffix in _SUFFIXES:  # A repair that was killed may have left them.
             new.with_name(new.name + suffix).unlink(missing_ok=True)
@@ -84,6 +89,20 @@ def repair_store(path: Path) -> Repair:
         _exchange(path, new, kept)
         new.with_suffix(".lock").unlink(missing_ok=True)
     return Repair(n_saved, n_damaged, n_gaps, kept)
+
+
+def _n_if_sound(path: Path) -> int | None:
+    """Return how many samples a store holds if nothing in it is damaged, else `None`."""
+    try:
+        with RunStore.open(path) as store:
+            if store.damaged():
+                return None
+        with contextlib.closing(connect(path, writable=False)) as connection:
+            [(verdict,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
+            [(n_samples,)] = connection.execute("SELECT count(*) FROM generation").fetchall()
+    except (StoreError, sqlite3.Error, ValueError):
+        return None
+    return n_samples if verdict == "ok" else None
 
 
 def _whole_copy(path: Path, folder: Path) -> Path:

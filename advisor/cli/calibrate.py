@@ -151,6 +151,10 @@ def calibrate(
         seed=seed,
         allows_code=allow_code_execution,
     )
+    ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
+    own = [task.name for task in loaded if task.source]
+    if own and (grader is not None or instruction is not None):
+        note(f"{', '.join(own)}: benchmarks bring their own grader and instruction")
     if dry_run:
         _show_plan(plan, replay=replay, as_json=as_json)
         return
@@ -166,7 +170,7 @@ def calibrate(
     settings = RunSettings(
         concurrency=concurrency,
         replay=replay,
-        ceilings=Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds),
+        ceilings=ceilings,
         race=RaceSettings(target_halfwidth, tie_margin) if is_race else None,
     )
     _show_result(run, measure(plan, run, reached=reached, settings=settings), as_json)
@@ -241,6 +245,8 @@ def _confirm(plan: "Plan", *, replay: bool, ask: bool) -> None:
             f"{size.n_replayed:,} of them are told from longer traces:"
             f" separate runs would generate at most {size.max_native_tokens:,} tokens"
         )
+    if size.max_usd is not None:
+        note(f"at most {size.max_usd:.4g} USD")
     import sys
 
     if ask and sys.stdin.isatty() and sys.stderr.isatty():

@@ -218,7 +218,11 @@ def repair_table(
 
     repair = repair_store(store_path(run))
     if as_json:
-        print_json({"run": str(run), **asdict(repair), "original": str(repair.original)})
+        original = None if repair.original is None else str(repair.original)
+        print_json({"run": str(run), **asdict(repair), "original": original})
+        return
+    if repair.original is None:
+        print_text(f"nothing is damaged: {repair.n_saved:,} samples, left as they are")
         return
     print_text(
         f"saved {repair.n_saved:,} samples; {repair.n_damaged:,} were damaged, and at "

