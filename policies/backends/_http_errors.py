@@ -1,5 +1,6 @@
 """HTTP failures as errors of this package; knows no client library."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from .._errors import (
 from ._json import fields_of
 from ._retry import read_retry_after
 
-__all__ = ["Origin", "error_of_status", "one_line"]
+__all__ = ["TOO_LONG_HINT", "Origin", "error_of_status", "one_line"]
 
 _LONGEST_EXCERPT = 300
 _HINTS = {
@@ -23,6 +24,11 @@ _HINTS = {
     404: "check the model's name and the base URL, which usually ends in /v1",
     429: "lower max_concurrency",
 }
+# How servers say that prompt and cap exceed the context (vLLM, SGLang, llama.cpp, OpenAI).
+_TOO_LONG = re.compile(r"max_model_len|context.(length|size|window)", re.IGNORECASE)
+TOO_LONG_HINT = (
+    "lower the caps max_thinking_tokens and max_answer_tokens, or give the server a longer context"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +86,19 @@ def error_of_status(origin: Origin, headers: Mapping[str, str], body: object) ->
     else:
         kind = BackendRequestError
         retryable = status == 409
+    message = _message(body)
+    hint = _HINTS.get(status, "")
+    if kind is BackendRequestError and not hint and _TOO_LONG.search(message):
+        hint = TOO_LONG_HINT
     return kind(
-        f"the server answered {status}: {_message(body)}",
+        f"the server answered {status}: {message}",
         backend=origin.backend,
         model=origin.model,
         status_code=status,
         request_id=origin.request_id,
         retryable=retryable,
         retry_after_s=read_retry_after(headers),
-        hint=_HINTS.get(status, ""),
+        hint=hint,
     )
 
 
@@ -110,7 +120,8 @@ def _code(body: object) -> object:
 
 
 def _message(body: object) -> str:
-    for candidate in (_error_object(body).get("message"), body):
+    # FastAPI, on which vLLM and SGLang are built, says {"detail": "Not Found"}.
+    for candidate in (_error_object(body).get("message"), fields_of(body).get("detail"), body):
         if isinstance(candidate, str) and candidate.strip():
             return one_line(candidate)
     return "no explanation"

@@ -213,6 +213,13 @@ class _Looks:
         """Check an answer without thinking; `free`, where it was asked, may explain the fault."""
         if not _thinks(direct) and not _has_tags(direct):
             if free is not None and not _thinks(free) and self._tells_thought:
+                if _has_tags(free) or free.usage.prompt_tokens != direct.usage.prompt_tokens:
+                    # The template did turn the switch, so it is the server that is silent.
+                    self._unfit(
+                        "thinking is on, and yet no thought is told apart from the answer: the"
+                        " server runs without a reasoning parser, or not with this model's",
+                        free,
+                    )
                 self._unfit(
                     "thinking on and off look the same, there is a thought in neither: the"
                     " model's chat template has no thinking switch that this dialect turns."

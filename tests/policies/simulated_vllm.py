@@ -24,6 +24,8 @@ class SimulatedVllm:
         thinks: Whether thinking can be switched, or the template knows no switch.
         honours_budget: Whether the decoder forces the end of the thought at the budget.
         has_parser: Whether the thought is split out and counted.
+        hides_tags: Whether the tags are special tokens, which never come in text.
+        context: Longest prompt and answer together; a cap beyond it is lowered in silence.
         counts: Whether the usage tells reasoning tokens.
         takes_budget: Whether a budget is accepted or answered with 400.
         opens_in_prompt: Whether the template writes the start tag, and a line break after it.
@@ -36,6 +38,8 @@ class SimulatedVllm:
     thinks: str = "switch"
     honours_budget: bool = True
     has_parser: bool = True
+    hides_tags: bool = False
+    context: int | None = None
     counts: bool = True
     takes_budget: bool = True
     opens_in_prompt: bool = False
@@ -52,7 +56,8 @@ class SimulatedVllm:
 
     def respond(self, path: str, body: Any) -> Reply:
         if path == "/v1/models":
-            return Reply({"data": [{"id": self.model, "root": "org/weights"}]})
+            entry = {"id": self.model, "root": "org/weights", "max_model_len": self.context}
+            return Reply({"data": [entry]})
         if path == "/version":
             return Reply({"version": self.version})
         if path == "/tokenize":
@@ -65,7 +70,8 @@ class SimulatedVllm:
             return Reply({"error": {"message": message}}, status=400)
         is_chat = path == "/v1/chat/completions"
         prompt = self._tokenize(body) if is_chat else body["prompt"]
-        ids, finish = self._generate(prompt, budget, body["max_tokens"])
+        room = body["max_tokens"] if self.context is None else self.context - len(prompt)
+        ids, finish = self._generate(prompt, budget, min(room, body["max_tokens"]))
         usage: dict[str, Any] = {
             "prompt_tokens": len(prompt),
             "completion_tokens": len(ids),
@@ -177,6 +183,8 @@ class SimulatedVllm:
 
     def _message(self, text: str, *, is_open: bool) -> dict[str, Any]:
         if not self.has_parser:
+            if self.hides_tags:
+                text = text.replace(START, "").replace(END, "")
             return {"content": text}
         whole = f"{START}{text}" if is_open else text
         if not whole.startswith(START):

@@ -38,6 +38,11 @@ def test_the_backend_keeps_its_contract(driver: Driver) -> None:
     assert report == {"failures": [], "skipped": ["refusal"]}
 
 
+def test_loading_draws_no_bar_where_nobody_watches(driver: Driver) -> None:
+    driver.call(OPTIONS, "contract", budgets=[0])
+    assert "Loading weights" not in driver.log.read_text(errors="replace")
+
+
 def test_tokens_are_those_of_the_onnx_form(driver: Driver) -> None:
     agreement.check_same_tokens(driver, OPTIONS, 60)
 

@@ -4,16 +4,16 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import SecretStr
 
 from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
-from ..._errors import BackendError, InvalidInputError
+from ..._errors import BackendError, BackendRequestError, InvalidInputError
 from ..._messages import Completion
 from ..._vocabulary import ModelSize
-from .._http_errors import Origin
+from .._http_errors import TOO_LONG_HINT, Origin
 from .._json import Json, fields_of
 from ..thinking import Dialect, customised, dialect_named
 from ._chat_answer import read_completion
@@ -121,11 +121,13 @@ class OpenAIBackend:
                 timeout_s=timeout_s,
                 max_retries=max_retries,
                 max_concurrency=max_concurrency,
+                key_variable=key_variable if api_key is None else None,
             )
         )
         self.max_retries = max_retries
         self._own = _own_fields(row, self.dialect, self._effort)
         self._server: dict[str, str] = {}
+        self._context: int | None = None
         self._prompts = PromptCache()
         self._markers: ThoughtMarkers | None = None
         self._search: asyncio.Task[ThoughtMarkers] | None = None
@@ -213,7 +215,7 @@ class OpenAIBackend:
         Raises:
             BackendError: The server could not be asked, or it keeps no list.
         """
-        return await self._client.call("/models", _model_list)
+        return {name: one.root for name, one in (await self._served()).items()}
 
     async def is_reachable(self) -> bool:
         """Tell whether the server answers at all; sends one short request."""
@@ -224,16 +226,19 @@ class OpenAIBackend:
 
         Call it before the first request of a run: what the server tells (the path or
         repository of the weights, its version) becomes part of what identifies a sample.
+        Where it tells the length of its context, requests that may exceed it fail from now on,
+        because some servers (vLLM 0.32) lower the cap of such a request without a word.
 
         Raises:
             BackendError: The server could not be asked.
         """
-        served = await self.served_models()
-        facts = {"served_root": served[self.model]} if served.get(self.model) else {}
+        served = (await self._served()).get(self.model, _Served())
+        facts = {"served_root": served.root} if served.root else {}
         if self.dialect.version_path:
             version = await self._client.call(self._root + self.dialect.version_path, _version)
             facts |= {"server_version": version} if version else {}
         self._server = facts
+        self._context = served.context
         return dict(facts)
 
     async def aclose(self) -> None:
@@ -257,6 +262,7 @@ class OpenAIBackend:
             if self.dialect.continues:
                 prompt = fields_of(document).get("prompt_token_ids")
                 self._prompts.put(request, read_token_ids(prompt))
+            self._refuse_too_long(completion.usage.prompt_tokens, request, origin)
             return replace(completion, wire=wire)
 
         return await self._client.call("/chat/completions", read, body, is_once=is_once)
@@ -277,9 +283,29 @@ class OpenAIBackend:
             completion = read_continuation(
                 document, request, self.dialect, origin, begun=begun, markers=markers
             )
+            self._refuse_too_long(completion.usage.prompt_tokens, request, origin)
             return replace(completion, wire=wire)
 
         return await self._client.call("/completions", read, body, is_once=is_once)
+
+    async def _served(self) -> Mapping[str, "_Served"]:
+        return await self._client.call("/models", _model_list)
+
+    def _refuse_too_long(self, n_prompt: int, request: GenerationRequest, origin: Origin) -> None:
+        """Refuse an answer whose cap was not the one that was asked for.
+
+        It depends on the question alone, not on how long the model's answer turned out to be:
+        otherwise the longest answers would be missing from what is measured.
+        """
+        if self._context is not None and n_prompt + request.max_tokens > self._context:
+            raise BackendRequestError(
+                f"a prompt of {n_prompt} tokens and max_tokens={request.max_tokens} exceed the"
+                f" server's context of {self._context}",
+                backend=self.name,
+                model=self.model,
+                request_id=origin.request_id,
+                hint=TOO_LONG_HINT,
+            )
 
     async def _prompt_ids(
         self, request: GenerationRequest, *, is_once: bool = False
@@ -353,16 +379,27 @@ def _own_fields(row: Dialect, dialect: Dialect, effort: str | None) -> dict[str,
     return own
 
 
-def _model_list(document: object, origin: Origin) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What a server's list tells of a model; `root` may be empty and `context` unknown."""
+
+    root: str = ""
+    context: int | None = None
+
+
+def _model_list(document: object, origin: Origin) -> Mapping[str, _Served]:
     data = fields_of(document).get("data")
     if not isinstance(data, list):
         raise origin.nonsense("it is no list of models")
-    models: dict[str, str] = {}
+    models: dict[str, _Served] = {}
     for item in cast("list[object]", data):
         entry = fields_of(item)
-        name, root = entry.get("id"), entry.get("root")
+        name, root, context = (entry.get(key) for key in ("id", "root", "max_model_len"))
         if isinstance(name, str):
-            models[name] = root if isinstance(root, str) else ""
+            models[name] = _Served(
+                root if isinstance(root, str) else "",
+                context if isinstance(context, int) and context > 0 else None,
+            )
     return models
 
 

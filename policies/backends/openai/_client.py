@@ -32,6 +32,7 @@ __all__ = ["ClientSettings", "OpenAIClient", "checked_url"]
 _T = TypeVar("_T")
 _CONNECT_S = 10.0
 _SLOW_DOWN = (429, 503)
+_NO_ACCESS = (401, 403)
 # Taken from the environment by the SDK; a server that the user names must not get them unasked.
 _ENVIRONMENT_HEADERS = ("OpenAI-Organization", "OpenAI-Project")
 
@@ -45,6 +46,7 @@ class ClientSettings:
         model: Model that is asked, for errors.
         base_url: Root of the API, checked.
         key: Sent as a bearer token; `None` sends none.
+        key_variable: Environment variable from which a key would have been read, for errors.
         timeout_s: Longest time for one attempt.
         max_retries: Attempts after the first.
         max_concurrency: Most requests under way at once.
@@ -57,6 +59,7 @@ class ClientSettings:
     timeout_s: float
     max_retries: int
     max_concurrency: int
+    key_variable: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
@@ -198,6 +201,8 @@ class OpenAIClient:
         except openai.APIStatusError as error:
             origin = self._origin(error.response)
             failure = error_of_status(origin, error.response.headers, error.body)
+            if error.status_code in _NO_ACCESS:
+                failure.hint = self._key_hint(failure.hint)
             raise self._scrubbed(failure) from self._harmless(error)
         except openai.APIError as error:
             detail = one_line(str(error.__cause__ or error))
@@ -236,6 +241,14 @@ class OpenAIClient:
         """Return text without the key, which some servers repeat in their errors."""
         key = self._settings.key.get_secret_value() if self._settings.key else ""
         return text.replace(key, "***") if key else text
+
+    def _key_hint(self, usual: str) -> str:
+        """Return what to do where access is denied: without a key, to give one."""
+        variable = self._settings.key_variable
+        if self._settings.key is None:
+            where = f"the environment variable {variable} is not set" if variable else "give one"
+            return f"no API key was sent: {where}"
+        return f"{usual}, read from the environment variable {variable}" if variable else usual
 
     def _scrubbed(self, error: BackendError) -> BackendError:
         error.message = self.hidden(error.message)

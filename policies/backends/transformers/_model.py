@@ -4,7 +4,9 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 """A loaded model of transformers, its end of turn and its context."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +52,21 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
         ) from error
 
 
+@contextlib.contextmanager
+def _progress_on_terminals_only() -> Generator[None]:
+    """Keep the bar of loaded weights out of logs, and leave the library's switch as it was."""
+    from transformers.utils import logging
+
+    is_switched = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if is_switched:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if is_switched:
+            logging.enable_progress_bar()
+
+
 class LoadedModel:
     """Weights on a device. Used from one thread at a time."""
 
@@ -78,9 +95,10 @@ class LoadedModel:
                 f"there is no dtype {dtype!r}", hint="auto, float32, bfloat16 or float16"
             )
         try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=dtype, trust_remote_code=trust_remote_code
-            )
+            with _progress_on_terminals_only():
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    str(folder), dtype=dtype, trust_remote_code=trust_remote_code
+                )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
             raise InvalidInputError(f"the model in {folder} cannot be loaded: {error}") from error
         if adapter is not None:
