@@ -14,7 +14,7 @@ from .cost.prices import max_cost_usd
 from .graders import get_grader
 from .tasks import Question, Task
 
-__all__ = ["Plan", "PlanSize", "Sample"]
+__all__ = ["Plan", "PlanSize", "Sample", "SampleKeys"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
@@ -160,18 +160,28 @@ class Plan:
 
     def blocks(self, n_questions: int = _BLOCK_QUESTIONS) -> Iterator[list[Sample]]:
         """Yield all samples in blocks of at most `n_questions` of one task, arm by arm."""
-        digests = [(arm, _arm_digest(arm, self.options)) for arm in self.arms]
+        keys = SampleKeys(self)
         for repeat in range(self.repeats):
             for task in self.tasks:
                 for start in range(0, len(task.questions), n_questions):
                     yield [
-                        Sample(
-                            _sample_key(digest, question, repeat, self.seed),
-                            *(arm, task, question, repeat),
-                        )
-                        for arm, digest in digests
+                        Sample(keys.key_of(arm, question, repeat), *(arm, task, question, repeat))
+                        for arm in self.arms
                         for question in task.questions[start : start + n_questions]
                     ]
+
+
+class SampleKeys:
+    """The keys of a plan's samples; what identifies an arm is hashed once."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Hash what identifies each arm's answers, as its backend tells it now."""
+        self._seed = plan.seed
+        self._digests = {arm.name: _arm_digest(arm, plan.options) for arm in plan.arms}
+
+    def key_of(self, arm: Arm, question: Question, repeat: int) -> str:
+        """Return the key of one sample."""
+        return _sample_key(self._digests[arm.name], question, repeat, self._seed)
 
 
 def _arm_digest(arm: Arm, options: DecodingOptions) -> str:

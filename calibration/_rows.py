@@ -105,6 +105,11 @@ class StoredSample:
     spent_usd: float | None = None
     trace: bool = False
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether asking for it again would cost anything; a trace tells shared answers free."""
+        return self.source is not Source.SHARED
+
 
 class Answer(NamedTuple):
     """A graded answer.

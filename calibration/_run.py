@@ -25,7 +25,7 @@ from ._arm import Arm
 from ._backlog import Backlog
 from ._ceilings import Ceilings, Meter, Reservation
 from ._outcomes import Outcome
-from ._plan import Plan, Sample
+from ._plan import Plan, Sample, SampleKeys
 from ._replay import as_in_production, derive
 from ._rows import ArmRow, Source, StoredSample
 from ._spending import lost_with, spent_on, worst_case
@@ -163,6 +163,7 @@ class PlanRun:
                 ]
             )
         self.finished = store.finished_keys(set(self._arms.values()))
+        self._keys = SampleKeys(plan)
         self.n_total = plan.size().n_requests
         self.todo = [sample for sample in plan.samples() if sample.key not in self.finished]
         self._n_resumed = self.n_total - len(self.todo)
@@ -192,7 +193,7 @@ class PlanRun:
         todo = list(samples)
         work = Work(iter(todo))
         if replay:
-            work, leads = sort_work(todo, self._plan, self._store)
+            work, leads = sort_work(todo, self._plan, self._keys, self._store)
             for arm in leads:
                 await self._learn_markers(arm)
         self._backlog.attach()
@@ -295,7 +296,7 @@ class PlanRun:
         return spent
 
     async def _ask_follower(self, follower: Follower, group: asyncio.TaskGroup) -> Reservation:
-        sample, trace = follower.sample, follower.trace or self._store.trace(follower.lead.key)
+        sample, trace = follower.sample, follower.trace or self._store.trace(follower.lead_key)
         policy = cast("OneRequestPolicy", sample.arm.policy)
         request = policy.request(
             user_message(sample.question.prompt), self._plan.sample_options(sample)
@@ -410,20 +411,20 @@ class PlanRun:
         budget = sample.arm.policy.spec.budget
         grader = get_grader(sample.task.grader)
         self._n_asked += 1
-        self._backlog.queued()
-        self._store.add(
-            StoredSample(
-                key=sample.key,
-                arm=self._arms[sample.arm.name],
-                question=sample.question.id,
-                repeat=sample.repeat,
-                requested_budget=None if budget is None else str(budget),
-                completion=completion,
-                judgement=judgement,
-                grader=(grader.name, grader.version),
-                **what,
-            )
+        stored = StoredSample(
+            key=sample.key,
+            arm=self._arms[sample.arm.name],
+            question=sample.question.id,
+            repeat=sample.repeat,
+            requested_budget=None if budget is None else str(budget),
+            completion=completion,
+            judgement=judgement,
+            grader=(grader.name, grader.version),
+            **what,
         )
+        if stored.is_paid:
+            self._backlog.queued()
+        self._store.add(stored)
         if self._on_progress is not None:
             self._on_progress(
                 Progress(

@@ -388,7 +388,7 @@ class RunStore:
                     if group:
                         with connection:
                             _write_group(connection, group, wires)
-                        self._tell_written(len(group))
+                        self._tell_written(sum(sample.is_paid for sample in group))
         except Exception as error:  # noqa: BLE001 - raised by the next `add` or by `close`
             self._failure = error
             self._tell_written(0)

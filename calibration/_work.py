@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from policies import Completion
 
 from ._arm import Arm
-from ._plan import Plan, Sample
+from ._plan import Plan, Sample, SampleKeys
 from ._replay import trace_leads
 from ._store import RunStore
 
@@ -21,13 +21,13 @@ class Follower:
 
     Attributes:
         sample: The sample.
-        lead: The sample with the largest budget, whose trace it is.
+        lead_key: Key of the sample with the largest budget, whose trace it is.
         trace: The lead's answer, once it is there; `None` for one that an earlier run has kept,
             which stays in the store until it is needed.
     """
 
     sample: Sample
-    lead: Sample
+    lead_key: str
     trace: Completion | None = None
 
 
@@ -86,33 +86,31 @@ class Work:
             await future
 
 
-def sort_work(samples: list[Sample], plan: Plan, store: RunStore) -> tuple[Work, list[Arm]]:
+def sort_work(
+    samples: list[Sample], plan: Plan, keys: SampleKeys, store: RunStore
+) -> tuple[Work, list[Arm]]:
     """Tell samples to ask from those that a longer trace tells.
 
     Returns:
         The work, and the arms whose traces are used.
     """
+    asked = {sample.key for sample in samples}
     leads = trace_leads(list({s.arm.name: s.arm for s in samples}.values()), plan.options)
     if len(leads) < len({s.arm.name for s in samples}):
         # An arm that has nothing left to ask leads too, if its traces were kept.
         leads = trace_leads(plan.arms, plan.options)
-    names = {arm.name for arm in leads.values()}
-    by_place = {
-        (s.arm.name, s.question.id, s.repeat): s for s in plan.samples() if s.arm.name in names
-    }
-    asked = {sample.key for sample in samples}
     kept = store.trace_keys() if leads else set[str]()
     work = Work(iter(()))
     fresh: list[Sample] = []
     for sample in samples:
-        lead_arm = leads.get(sample.arm.name)
-        if lead_arm is None:
+        lead = leads.get(sample.arm.name)
+        if lead is None:
             fresh.append(sample)
             continue
-        follower = Follower(sample, by_place[lead_arm.name, sample.question.id, sample.repeat])
-        if follower.lead.key in asked:
-            work.waiting.setdefault(follower.lead.key, []).append(follower)
-        elif follower.lead.key in kept:
+        follower = Follower(sample, keys.key_of(lead, sample.question, sample.repeat))
+        if follower.lead_key in asked:
+            work.waiting.setdefault(follower.lead_key, []).append(follower)
+        elif follower.lead_key in kept:
             work.ready.append(follower)
         else:
             fresh.append(sample)
