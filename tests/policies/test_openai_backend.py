@@ -27,14 +27,46 @@ def test_identity_tells_model_server_and_dialect() -> None:
 
 async def test_the_server_can_be_asked_what_it_serves(server: Server) -> None:
     models = {"data": [{"id": "m", "root": "org/weights"}, {"id": "other"}]}
-    server.replies = [Reply(models), Reply({"version": "0.32.0"})]
+    rendered = [Reply({"tokens": [1, 2, 3]}), Reply({"tokens": [1, 2]})]
+    server.replies = [Reply(models), Reply({"version": "0.32.0"}), *rendered]
     backend = OpenAIBackend("m", server.url)
     before = backend.identity()
-    facts = await backend.describe_server()
+    facts = dict(await backend.describe_server())
     await backend.aclose()
-    assert facts == {"served_root": "org/weights", "server_version": "0.32.0"}
     assert backend.identity() == {**before, **facts}
-    assert [request["path"] for request in server.requests] == ["/v1/models", "/version"]
+    assert len(facts.pop("template_sha256")) == 64
+    assert facts == {"served_root": "org/weights", "server_version": "0.32.0"}
+    paths = [request["path"] for request in server.requests]
+    assert paths == ["/v1/models", "/version", "/tokenize", "/tokenize"]
+
+
+async def test_another_chat_template_is_another_identity(server: Server) -> None:
+    server.replies = [
+        Reply(body)
+        for last in (2, 3, 3)
+        for body in (
+            {"data": [{"id": "m"}]},
+            {"version": "0.32.0"},
+            {"tokens": [1, 2, 3]},
+            {"tokens": [1, last]},
+        )
+    ]
+    hashes: set[str] = set()
+    for _ in range(3):
+        backend = OpenAIBackend("m", server.url)
+        hashes.add((await backend.describe_server())["template_sha256"])
+        await backend.aclose()
+    assert len(hashes) == 2
+
+
+async def test_a_server_that_renders_nothing_for_others_has_no_template_hash(
+    server: Server,
+) -> None:
+    gone = Reply({"detail": "Not Found"}, status=404)
+    server.replies = [Reply({"data": [{"id": "m"}]}), Reply({"version": "1"}), gone]
+    backend = OpenAIBackend("m", server.url)
+    assert "template_sha256" not in await backend.describe_server()
+    await backend.aclose()
 
 
 def test_capabilities_are_those_of_the_dialect() -> None:

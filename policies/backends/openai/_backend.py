@@ -1,6 +1,7 @@
 """The public class of the backend: requests in, completions out."""
 
 import asyncio
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 
 from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
 from ..._errors import BackendError, BackendRequestError, InvalidInputError
-from ..._messages import Completion
+from ..._messages import Completion, user_message
 from ..._vocabulary import ModelSize
 from .._http_errors import TOO_LONG_HINT, Origin
 from .._json import Json, fields_of
@@ -27,6 +28,8 @@ __all__ = ["OpenAIBackend"]
 
 # Raised when the wire body or the reading of answers changes in a way that changes results.
 _WIRE_VERSION = "2"
+_TEMPLATE_PROBE = "Hello?"
+_NO_SUCH_PATH = (404, 405)
 
 
 class OpenAIBackend:
@@ -225,7 +228,8 @@ class OpenAIBackend:
         """Ask the server what it serves and add that to `identity()`.
 
         Call it before the first request of a run: what the server tells (the path or
-        repository of the weights, its version) becomes part of what identifies a sample.
+        repository of the weights, its version, how it renders a conversation) becomes part of
+        what identifies a sample.
         Where it tells the length of its context, requests that may exceed it fail from now on,
         because some servers (vLLM 0.32) lower the cap of such a request without a word.
 
@@ -237,9 +241,30 @@ class OpenAIBackend:
         if self.dialect.version_path:
             version = await self._client.call(self._root + self.dialect.version_path, _version)
             facts |= {"server_version": version} if version else {}
+        if self.dialect.continues:
+            facts |= await self._template_facts()
         self._server = facts
         self._context = served.context
         return dict(facts)
+
+    async def _template_facts(self) -> dict[str, str]:
+        """Return a hash of how the server renders a conversation, without thinking and with it.
+
+        Another chat template or tokenizer behind the same name gives other answers.
+        """
+        digest = hashlib.sha256()
+        try:
+            for thinking in (False, True):
+                if thinking or self.dialect.off is not None:
+                    request = GenerationRequest(
+                        user_message(_TEMPLATE_PROBE), max_tokens=1, thinking=thinking
+                    )
+                    digest.update(repr(await self._prompt_ids(request)).encode())
+        except BackendRequestError as error:
+            if error.status_code in _NO_SUCH_PATH:  # It cannot continue answers either.
+                return {}
+            raise
+        return {"template_sha256": digest.hexdigest()}
 
     async def aclose(self) -> None:
         """Close the connections."""

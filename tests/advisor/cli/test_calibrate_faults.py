@@ -143,7 +143,7 @@ def test_a_server_that_hangs_is_left_after_the_time_that_was_said(
     advisor: Run, server: FaultServer, command: list[str], tmp_path: Path
 ) -> None:
     server.fault = lambda seen: Fault(hangs=True) if is_hit(seen) else None
-    result = advisor(*command, "--backend-option", "timeout_s=0.5")
+    result = advisor(*command, "--backend-option", "timeout_s=2")
     assert result.code == 5
     errors = rows(tmp_path / "run", "SELECT DISTINCT error_code FROM generation")
     assert set(errors) == {(None,), ("backend-timeout",)}
