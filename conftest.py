@@ -13,8 +13,13 @@ NETWORK_MARKERS = ("network", "gpu", "vllm", "train")
 
 def pytest_configure() -> None:
     """Set what subprocesses inherit too, before anything is imported."""
+    import signal
+
     from hypothesis import settings
 
+    # Shells start background jobs with interrupts ignored, which children would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says nothing on a busy machine; benchmarks measure speed.
     settings.register_profile("thinkroute", deadline=None)
     settings.load_profile("thinkroute")
