@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 # Names of benchmarks to run, e.g. BENCH=startup; all of them when empty
 BENCH ?=
+# Arguments of the side-by-side with other routers, e.g. PEERS_ARGS="--only thinkroute"
+PEERS_ARGS ?=
 # Where tests marked `train` lie; the others need libraries that `.venv-train` does not have
 TRAIN_TESTS := tests/train tests/calibration/test_architecture.py
 # The version that the CPU build of vLLM asks for too
@@ -20,7 +22,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-lm-eval test-vllm test-train lock clean
+.PHONY: help demo test check format bench bench-lm-eval bench-peers test-vllm test-train lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ bench-lm-eval: $(READY)  ## Beside lm-evaluation-harness on one vLLM server (4.5
 	PYTHON="$(PYTHON)" bash scripts/make_venv_lm_eval.sh
 	$(BIN)/python -m benchmarks lm_eval_side_by_side
 
+bench-peers: $(READY)  ## Other routers on the same questions, each in its own environment (3 GB)
+	PYTHON="$(PYTHON)" $(BIN)/python -m benchmarks.peers $(PEERS_ARGS)
+
 test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
 	$(BIN)/python -m pytest -m vllm --timeout 900 $(PYTEST_ARGS)
@@ -62,7 +67,7 @@ lock: $(READY)  ## Resolve the newest versions into constraints.txt and constrai
 	$(BIN)/python scripts/write_constraints.py train,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval build dist htmlcov .coverage*
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers build dist htmlcov .coverage*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._salvage import Repair, repair_store
     from ._store import RunStore
     from ._table import MeasuredTable, aggregate
+    from .importers import LoadedOutcomes, load_outcomes, select_outcomes
     from .tasks import ColumnMapping, Question, Task, load_tasks, task_names
 
 __distribution__ = "thinkroute"
@@ -49,6 +50,7 @@ __all__ = [
     "CostDifference",
     "ImportedOutcome",
     "JudgedRun",
+    "LoadedOutcomes",
     "MeasuredTable",
     "ModelFacts",
     "Outcome",
@@ -74,10 +76,12 @@ __all__ = [
     "describe_model",
     "judge_run",
     "length_curves",
+    "load_outcomes",
     "load_tasks",
     "repair_store",
     "run_plan",
     "run_race",
+    "select_outcomes",
     "store_path",
     "task_names",
     "trace_leads",
@@ -95,6 +99,7 @@ _HOMES = {
     "ColumnMapping": ".tasks",
     "ImportedOutcome": "._outcomes",
     "JudgedRun": "._judging",
+    "LoadedOutcomes": ".importers",
     "MeasuredTable": "._table",
     "ModelFacts": "._models",
     "Outcome": "._outcomes",
@@ -120,10 +125,12 @@ _HOMES = {
     "describe_model": "._models",
     "judge_run": "._judging",
     "length_curves": "._lengths",
+    "load_outcomes": ".importers",
     "load_tasks": ".tasks",
     "repair_store": "._salvage",
     "run_plan": "._run",
     "run_race": "._race_run",
+    "select_outcomes": ".importers",
     "store_path": "._run",
     "task_names": ".tasks",
     "trace_leads": "._replay",

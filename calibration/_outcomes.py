@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from policies import Evidence
+
 __all__ = ["Cell", "ImportedOutcome", "Outcome", "OutcomeRecord"]
 
 
@@ -40,6 +42,7 @@ class OutcomeRecord:
         flops: Inference FLOPs of the request, `None` if the architecture is unknown.
         seconds: Wall time of the request; `None` if it was not measured, as for budgets that
             were told from a longer trace.
+        evidence: What the answer says about its own reliability, where the run recorded it.
     """
 
     question_id: str
@@ -55,6 +58,7 @@ class OutcomeRecord:
     completion_tokens: int | None
     flops: float | None
     seconds: float | None
+    evidence: Evidence | None = None
 
     @property
     def arm(self) -> str:

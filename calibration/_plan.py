@@ -14,7 +14,7 @@ from .cost.prices import max_cost_usd
 from .graders import get_grader
 from .tasks import Question, Task
 
-__all__ = ["Plan", "PlanSize", "Sample", "SampleKeys"]
+__all__ = ["Plan", "PlanSize", "Sample", "SampleKeys", "identifying"]
 
 _BLOCK_QUESTIONS = 256
 _CHARACTERS_PER_TOKEN = 4
@@ -184,12 +184,21 @@ class SampleKeys:
         return _sample_key(self._digests[arm.name], question, repeat, self._seed)
 
 
+def identifying(options: DecodingOptions) -> dict[str, Any]:
+    """Return the decoding options that change an answer.
+
+    Each sample has a seed of its own, and asking for evidence does not change what is said:
+    a run that was begun without it goes on with it.
+    """
+    return {k: v for k, v in asdict(replace(options, logprobs=False)).items() if k != "seed"}
+
+
 def _arm_digest(arm: Arm, options: DecodingOptions) -> str:
     """Hash what identifies an arm's answers: backend, model, policy and decoding."""
     identity: dict[str, Any] = {
         "backend": dict(arm.backend.identity()),
         "policy": str(arm.policy.spec),
-        "options": {k: v for k, v in asdict(options).items() if k != "seed"},
+        "options": identifying(options),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from policies import Completion, FinishReason, Usage
+from policies import Completion, Evidence, FinishReason, Usage
 
 from ._aggregate import JOIN
 from ._outcomes import Outcome, OutcomeRecord
@@ -17,11 +17,13 @@ from ._schema import GENERATION_COLUMNS, SCORE_COLUMNS, replacing_text
 __all__ = ["find_damage", "read_answers", "read_records", "read_thoughts", "read_trace"]
 
 _OUTCOME_FIELD = [field.name for field in dataclasses.fields(OutcomeRecord)].index("outcome")
+_N_EVIDENCE = len(dataclasses.fields(Evidence))
 _RECORDS = f"""
     SELECT g.question, q.grp, q.task, q.task_type, q.prompt, a.model, a.size, a.policy,
            s.outcome, CASE WHEN g.error_code IS NULL THEN g.prompt_tokens ELSE 0 END,
            CASE WHEN g.error_code IS NULL THEN g.completion_tokens ELSE 0 END,
-           g.flops, CASE WHEN g.error_code IS NULL THEN g.seconds ELSE 0.0 END
+           g.flops, CASE WHEN g.error_code IS NULL THEN g.seconds ELSE 0.0 END,
+           g.mean_logprob, g.min_logprob, g.margin, g.agreement
     {JOIN} ORDER BY g.question, g.arm, g.repeat
 """
 _ANSWERS = f"""
@@ -40,7 +42,8 @@ _THOUGHTS = f"""
 """
 _TRACE = """
     SELECT t.token_ids, g.text, g.thinking, g.thinking_closed, g.finish_reason,
-           g.prompt_tokens, g.completion_tokens, g.thinking_tokens, g.cached_tokens
+           g.prompt_tokens, g.completion_tokens, g.thinking_tokens, g.cached_tokens,
+           g.mean_logprob, g.min_logprob, g.margin, g.agreement
     FROM trace t JOIN generation g ON g.key = t.key WHERE t.key = ?
 """
 _TRACES = """
@@ -60,9 +63,9 @@ _ROWS = f"""
 def read_records(connection: sqlite3.Connection) -> Iterator[OutcomeRecord]:
     """Yield every outcome, errors included, in a fixed order, by its score."""
     for row in connection.execute(_RECORDS):
-        fields: list[Any] = list(row)
+        fields: list[Any] = list(row[:-_N_EVIDENCE])
         fields[_OUTCOME_FIELD] = Outcome(fields[_OUTCOME_FIELD])
-        yield OutcomeRecord(*fields)
+        yield OutcomeRecord(*fields, evidence=_evidence(row[-_N_EVIDENCE:]))
 
 
 def read_answers(connection: sqlite3.Connection, limit: int | None) -> list[Answer]:
@@ -92,7 +95,7 @@ def read_trace(connection: sqlite3.Connection, key: str) -> Completion | None:
     row = connection.execute(_TRACE, (key,)).fetchone()
     if row is None:
         return None
-    ids, text, thinking, is_closed, reason, *tokens = row
+    ids, text, thinking, is_closed, reason, *tokens = row[:-_N_EVIDENCE]
     return Completion(
         text,
         FinishReason(reason),
@@ -101,7 +104,12 @@ def read_trace(connection: sqlite3.Connection, key: str) -> Completion | None:
         thinking=thinking,
         thinking_closed=bool(is_closed),
         token_ids=unpack_ids(ids),
+        evidence=_evidence(row[-_N_EVIDENCE:]),
     )
+
+
+def _evidence(numbers: Sequence[float | None]) -> Evidence | None:
+    return None if all(number is None for number in numbers) else Evidence(*numbers)
 
 
 def find_damage(connection: sqlite3.Connection) -> list[Damage]:

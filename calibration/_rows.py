@@ -10,6 +10,7 @@ from typing import NamedTuple
 from policies import Completion
 
 from ._outcomes import ImportedOutcome
+from ._schema import GENERATION_COLUMNS
 from .graders import Judgement
 
 __all__ = [
@@ -29,6 +30,10 @@ __all__ = [
     "storable",
     "unpack_ids",
 ]
+
+_N_GENERATION = len(GENERATION_COLUMNS) - 1
+_N_SINCE_2 = 2
+"""The last columns before the checksum, margin and agreement, came with version 3."""
 
 
 class Source(StrEnum):
@@ -176,7 +181,7 @@ def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]
     if completion is None:
         code, text = sample.error or ("unknown", "")
         values = (*head, *(None,) * 4, sample.requested_budget, *(None,) * 8, code, storable(text))
-        values = (*values, sample.source.value, *(None,) * 5)
+        values = (*values, sample.source.value, *(None,) * 7)
         return (*values, checksum(values))
     usage, evidence = completion.usage, completion.evidence
     spent = sample.spent_tokens or (usage.prompt_tokens, usage.completion_tokens)
@@ -204,6 +209,8 @@ def generation_row(sample: StoredSample, wire: int | None) -> tuple[object, ...]
         None if sample.usd is None else float(sample.usd),
         None if sample.spent_usd is None else float(sample.spent_usd),
         wire,
+        evidence.margin if evidence else None,
+        evidence.agreement if evidence else None,
     )
     return (*values, checksum(values))
 
@@ -239,7 +246,7 @@ def imported_rows(
         None if outcome.seconds is None else float(outcome.seconds),
         *(None, None),
         Source.IMPORTED.value,
-        *(0, 0, None, None, None),
+        *(0, 0, None, None, None, None, None),
     )
     credit = None if outcome.score is None else float(outcome.score)
     score = (key, "imported", 1, outcome.outcome.value, None, credit, None)
@@ -247,8 +254,15 @@ def imported_rows(
 
 
 def checksum(values: Sequence[object]) -> int:
-    """Return the CRC-32 of a row's values, which SQLite gives back as they were."""
-    return zlib.crc32(repr(tuple(values)).encode())
+    """Return the CRC-32 of a row's values, which SQLite gives back as they were.
+
+    A generation without margin and agreement has the checksum that version 2 gave it, which had
+    no such columns.
+    """
+    hashed = tuple(values)
+    if len(hashed) == _N_GENERATION and hashed[-_N_SINCE_2:] == (None,) * _N_SINCE_2:
+        hashed = hashed[:-_N_SINCE_2]
+    return zlib.crc32(repr(hashed).encode())
 
 
 def is_intact(values: Sequence[object]) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from ._arm import Arm
 from ._backlog import Backlog
 from ._ceilings import Ceilings, Meter, Reservation
 from ._outcomes import Outcome
-from ._plan import Plan, Sample, SampleKeys
+from ._plan import Plan, Sample, SampleKeys, identifying
 from ._replay import as_in_production, derive
 from ._rows import ArmRow, Source, StoredSample
 from ._spending import lost_with, spent_on, worst_case
@@ -471,10 +471,9 @@ def _check_budget(sample: Sample, completion: Completion) -> None:
 
 def _arm_row(arm: Arm, plan: Plan) -> ArmRow:
     size = arm.facts.size.n_params if arm.facts.size is not None else None
-    options = {key: value for key, value in asdict(plan.options).items() if key != "seed"}
     identity = {
         "backend": dict(arm.backend.identity()),
-        "options": options,
+        "options": identifying(plan.options),
         "seed": plan.seed,
     }
     return ArmRow(

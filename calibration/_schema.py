@@ -2,8 +2,9 @@
 
 Version 2 keeps what a sample really cost apart from what it would cost in production (budgets
 told from one trace), the traces that budgets are told from, what was sent, partial credit, and
-a checksum per row. A file of version 1 is read through views and left as it is; only a run that
-goes on writing to it adds the columns.
+a checksum per row. Version 3 keeps the margin of an answer and the agreement of its samples.
+Older files are read through views and left as they are; only a run that goes on writing to one
+adds the columns.
 """
 
 import os
@@ -23,14 +24,14 @@ __all__ = [
     "replacing_text",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 GENERATION_COLUMNS = (
     *("key", "arm", "question", "repeat", "text", "thinking", "thinking_closed"),
     *("finish_reason", "requested_budget", "prompt_tokens", "completion_tokens"),
     *("thinking_tokens", "cached_tokens", "mean_logprob", "min_logprob", "flops", "seconds"),
     *("error_code", "error", "source", "spent_prompt_tokens", "spent_completion_tokens"),
-    *("usd", "spent_usd", "wire", "checksum"),
+    *("usd", "spent_usd", "wire", "margin", "agreement", "checksum"),
 )
 """Columns of a generation in the order in which rows are written."""
 
@@ -66,7 +67,7 @@ CREATE TABLE generation (
     cached_tokens INTEGER, mean_logprob REAL, min_logprob REAL, flops REAL, seconds REAL,
     error_code TEXT, source TEXT NOT NULL DEFAULT 'native', spent_prompt_tokens INTEGER,
     spent_completion_tokens INTEGER, usd REAL, spent_usd REAL, wire INTEGER REFERENCES wire,
-    checksum INTEGER,
+    margin REAL, agreement REAL, checksum INTEGER,
     -- Texts last: what lies behind a long one can only be reached through all of its pages.
     error TEXT, text TEXT, thinking TEXT
 ) WITHOUT ROWID;
@@ -98,12 +99,16 @@ ALTER TABLE score ADD COLUMN problem TEXT;
 ALTER TABLE score ADD COLUMN checksum INTEGER;
 {_NEW_TABLES}
 """  # noqa: S608 - constants only
+_FROM_VERSION_2 = """
+ALTER TABLE generation ADD COLUMN margin REAL;
+ALTER TABLE generation ADD COLUMN agreement REAL;
+"""
 # Views in the temporary schema come before tables of the same name in the file.
 _VIEWS_OF_VERSION_1 = """
 CREATE TEMP VIEW generation AS
     SELECT *, 'native' AS source, prompt_tokens AS spent_prompt_tokens,
            completion_tokens AS spent_completion_tokens, NULL AS usd, NULL AS spent_usd,
-           NULL AS wire, NULL AS checksum
+           NULL AS wire, NULL AS margin, NULL AS agreement, NULL AS checksum
     FROM main.generation;
 CREATE TEMP VIEW score AS
     SELECT *, NULL AS credit, NULL AS problem, NULL AS checksum FROM main.score;
@@ -113,6 +118,18 @@ CREATE TEMP VIEW judgement AS
     SELECT NULL AS key, NULL AS judge, NULL AS verdict, NULL AS text, NULL AS prompt_tokens,
            NULL AS completion_tokens WHERE 0;
 """
+_VIEWS_OF_VERSION_2 = """
+CREATE TEMP VIEW generation AS
+    SELECT *, NULL AS margin, NULL AS agreement FROM main.generation;
+"""
+_CHANGES = {
+    0: f"{_TABLES}{_NEW_TABLES}",
+    1: f"{_FROM_VERSION_1}{_FROM_VERSION_2}",
+    2: _FROM_VERSION_2,
+}
+"""What brings a writable file of each older version, 0 being an empty one, to the newest."""
+_VIEWS = {1: _VIEWS_OF_VERSION_1, 2: _VIEWS_OF_VERSION_2}
+"""Through what a file of each older version is read."""
 
 
 def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -178,13 +195,13 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writable: bool) -> N
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if version < SCHEMA_VERSION:
-            changes = _FROM_VERSION_1 if version == 1 else f"{_TABLES}{_NEW_TABLES}"
+            changes = _CHANGES[version]
             connection.executescript(
                 f"BEGIN IMMEDIATE; {changes} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
-    elif version == 1:
+    elif version < SCHEMA_VERSION:
         connection.execute("PRAGMA temp_store=MEMORY")
-        connection.executescript(_VIEWS_OF_VERSION_1)
+        connection.executescript(_VIEWS[version])
 
 
 def replacing_text(data: bytes) -> str:

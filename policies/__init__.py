@@ -1,5 +1,6 @@
 """One query in, one completion out: messages, policies and backends."""
 
+from ._attachments import Attachment, AttachmentKind
 from ._backend import (
     Backend,
     Capability,
@@ -26,6 +27,7 @@ from ._errors import (
     InvalidSizeError,
     MissingPrerequisiteError,
     NoAdmissibleArmError,
+    NoGuaranteeError,
     StoreError,
     ThinkrouteError,
     UnknownNameError,
@@ -45,6 +47,8 @@ __all__ = [
     "ArtifactCorruptError",
     "ArtifactError",
     "ArtifactTooNewError",
+    "Attachment",
+    "AttachmentKind",
     "Backend",
     "BackendConnectionError",
     "BackendError",
@@ -70,6 +74,7 @@ __all__ = [
     "Mode",
     "ModelSize",
     "NoAdmissibleArmError",
+    "NoGuaranteeError",
     "OneRequestPolicy",
     "ParameterValue",
     "Policy",

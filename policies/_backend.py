@@ -37,6 +37,7 @@ class Capability(StrEnum):
         LOGPROBS: Log-probabilities of the generated tokens are returned.
         SAMPLES: Temperature sampling with a seed per request.
         LOGIT_BIAS: Logits can be shifted per token.
+        ATTACHMENTS: Images and files of a turn are handed to the model.
     """
 
     THINKING_SWITCH = "thinking-switch"
@@ -46,6 +47,7 @@ class Capability(StrEnum):
     LOGPROBS = "logprobs"
     SAMPLES = "samples"
     LOGIT_BIAS = "logit-bias"
+    ATTACHMENTS = "attachments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class GenerationRequest:
             (self.logprobs, Capability.LOGPROBS),
             (self.temperature > 0, Capability.SAMPLES),
             (bool(self.logit_bias), Capability.LOGIT_BIAS),
+            (any(turn.attachments for turn in self.messages), Capability.ATTACHMENTS),
         )
         return frozenset(capability for is_needed, capability in wanted if is_needed)
 

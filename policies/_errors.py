@@ -13,6 +13,7 @@
     ├── StoreError (RuntimeError)              a run store: locked, full, of another plan
     ├── MissingPrerequisiteError (ImportError) an extra, a key or a device is not there
     ├── NoAdmissibleArmError (ValueError)      nothing satisfies the constraints
+    │   └── NoGuaranteeError                   the outcomes do not support the bound asked for
     └── BackendError (RuntimeError)            the model could not be asked
         ├── BackendConnectionError (ConnectionError)
         ├── BackendTimeoutError (TimeoutError)
@@ -25,8 +26,9 @@
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "ArtifactCorruptError",
@@ -46,6 +48,7 @@ __all__ = [
     "InvalidSizeError",
     "MissingPrerequisiteError",
     "NoAdmissibleArmError",
+    "NoGuaranteeError",
     "StoreError",
     "ThinkrouteError",
     "UnknownNameError",
@@ -186,6 +189,37 @@ class NoAdmissibleArmError(ThinkrouteError, ValueError):
     """No arm satisfies the given constraints."""
 
     code = "no-admissible-arm"
+
+
+class NoGuaranteeError(NoAdmissibleArmError):
+    """The outcomes do not support the bound that was asked for.
+
+    Attributes:
+        guarantee: What was asked for and what was found, as a JSON object.
+    """
+
+    code = "no-guarantee"
+
+    def __init__(self, guarantee: Mapping[str, Any]) -> None:
+        """Say what was asked for, why it cannot be had, and how many questions would do.
+
+        Args:
+            guarantee: JSON object with `epsilon`, `confidence`, `reference`, `n_calibration`,
+                `n_needed` (calibration questions that would probably do, `None` if no number
+                would) and, where known, `reason`.
+        """
+        n, needed = guarantee["n_calibration"], guarantee["n_needed"]
+        reason = guarantee.get("reason")
+        super().__init__(
+            f"at most {guarantee['epsilon']:g} less accurate than {guarantee['reference']} with"
+            f" probability {guarantee['confidence']:g}: {n:,} calibration questions do not support"
+            f" it{f': {reason}' if reason else ''}",
+            hint="no number of questions would: allow a larger loss, or measure other arms"
+            if needed is None
+            else f"about {needed - n:,} more calibration questions ({needed:,} in all) would"
+            " probably do; or allow a larger loss",
+        )
+        self.guarantee = dict(guarantee)
 
 
 class BackendError(ThinkrouteError, RuntimeError):

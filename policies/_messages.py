@@ -1,8 +1,12 @@
 """What goes into a model and what comes out of it."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from ._attachments import Attachment
 
 __all__ = ["Completion", "Evidence", "FinishReason", "Message", "Role", "Usage", "user_message"]
 
@@ -11,10 +15,18 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation, plain text."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: Who says it.
+        content: Its text, without markup.
+        attachments: Images and files, which go before the text; backends that cannot take them
+            refuse the request.
+    """
 
     role: Role
     content: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 def user_message(content: str) -> tuple[Message]:
@@ -65,15 +77,43 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the answer itself says about its reliability.
+    """What the answer itself says about its reliability; `None` where nobody can tell.
 
     Attributes:
         mean_logprob: Mean natural-log probability of the answer's tokens, thought excluded.
         min_logprob: The least likely answer token's log probability.
+        margin: Smallest gap in natural-log probability between the most likely and the second
+            most likely token over the answer's tokens, 0 or more.
+        agreement: Share of several samples that give the returned answer, in [0, 1]; `None` for
+            a single sample.
     """
 
-    mean_logprob: float
-    min_logprob: float
+    mean_logprob: float | None = None
+    min_logprob: float | None = None
+    margin: float | None = None
+    agreement: float | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether log-probabilities are known."""
+        return self.mean_logprob is not None and self.min_logprob is not None
+
+    @classmethod
+    def of_tokens(
+        cls, logprobs: Sequence[float], margins: Sequence[float | None] | None = None
+    ) -> "Evidence | None":
+        """Return the evidence of an answer's tokens, `None` without any.
+
+        Args:
+            logprobs: Natural-log probability of each token.
+            margins: Gap between the two most likely tokens at each place; a gap that is unknown
+                leaves the margin unknown.
+        """
+        if not logprobs:
+            return None
+        known = [gap for gap in margins or () if gap is not None]
+        margin = min(known) if len(known) == len(logprobs) else None
+        return cls(math.fsum(logprobs) / len(logprobs), min(logprobs), margin)
 
 
 @dataclass(frozen=True, slots=True)

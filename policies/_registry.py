@@ -31,6 +31,7 @@ _BACKEND_GROUP = "thinkroute.backends"
 _BUILT_IN = {
     "direct": ("policies.decoding.direct", "Direct"),
     "reasoning": ("policies.decoding.reasoning", "Reasoning"),
+    "sc": ("policies.decoding.self_consistency", "SelfConsistency"),
 }
 _GROUP = "thinkroute.policies"
 

@@ -12,17 +12,28 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from pydantic import ValidationError
+
 from policies import ArtifactCorruptError, ArtifactError, ArtifactTooNewError
 
-__all__ = ["Artifact", "canonical_json", "parse_json", "read_artifact", "write_artifact"]
+__all__ = [
+    "Artifact",
+    "canonical_json",
+    "one_line",
+    "parse_json",
+    "read_artifact",
+    "write_artifact",
+]
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_MEMBER_BYTES = 512 * 2**20
 _MEMBER_NAME = re.compile(r"[a-z0-9_]{1,64}\.(json|npy|txt)")
+_MAX_LINE = 500
 _OWN_KEYS = frozenset({"kind", "schema_version", "members", "checksum"})
 
 
@@ -31,10 +42,12 @@ class Artifact:
     """What a folder holds, integrity checked.
 
     Attributes:
+        schema_version: Version of its layout.
         body: The manifest without its own bookkeeping.
         members: Content of each member.
     """
 
+    schema_version: int
     body: Mapping[str, Any]
     members: Mapping[str, bytes]
 
@@ -59,10 +72,26 @@ def parse_json(data: bytes) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not a number that JSON knows")
 
+    def finite(number: str) -> float:
+        value = float(number)
+        return value if isfinite(value) else refuse(number)
+
     try:
-        return json.loads(data.decode(), parse_constant=refuse)
+        return json.loads(data.decode(), parse_constant=refuse, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def one_line(problem: object) -> str:
+    """Return a problem as one printable line of bounded length, whatever is inside it."""
+    if isinstance(problem, ValidationError):
+        details = problem.errors(include_url=False, include_context=False, include_input=False)
+        places = [(".".join(map(str, each["loc"])), each["msg"]) for each in details[:3]]
+        problem = "; ".join(f"{place}: {text}" if place else text for place, text in places)
+        problem += f"; and {len(details) - 3} more" * (len(details) > 3)
+    text = " ".join(str(problem).split())
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_MAX_LINE])
+    return text if len(text) < _MAX_LINE else f"{text[:_MAX_LINE]}..."
 
 
 def write_artifact(
@@ -143,7 +172,7 @@ def read_artifact(path: Path, *, kind: str, schema_version: int) -> Artifact:
     if problems:
         raise _corrupt(path, "; ".join(problems))
     body = {key: value for key, value in manifest.items() if key not in _OWN_KEYS}
-    return Artifact(body, members)
+    return Artifact(manifest["schema_version"], body, members)
 
 
 def _read_manifest(path: Path, kind: str, schema_version: int) -> dict[str, Any]:
@@ -165,13 +194,14 @@ def _read_manifest(path: Path, kind: str, schema_version: int) -> dict[str, Any]
         raise _corrupt(path, f"{MANIFEST!r} has the schema_version {version!r}")
     if version > schema_version:
         raise ArtifactTooNewError(
-            f"{path} has schema_version {version}; this version reads up to {schema_version}",
+            f"{path} has schema_version {one_line(version)}; this version reads up to {schema_version}",
             hint='pip install --upgrade "thinkroute"',
         )
-    if fields.get("checksum") != _checksum(fields) or canonical_json(fields) != data:
+    if not _is_as_written(fields, data):
         raise _corrupt(path, f"{MANIFEST!r} was changed after it was written")
     if fields.get("kind") != kind:
-        raise ArtifactError(f"{path} holds a {fields.get('kind')!r}, expected a {kind!r}")
+        found = one_line(repr(fields.get("kind")))
+        raise ArtifactError(f"{path} holds a {found}, expected a {kind!r}")
     _check_listing(path, fields.get("members"))
     return fields
 
@@ -205,13 +235,22 @@ def _read_member(file: Path, entry: Mapping[str, Any]) -> tuple[str, bytes]:
     return "", data
 
 
+def _is_as_written(fields: Mapping[str, Any], data: bytes) -> bool:
+    try:
+        return fields.get("checksum") == _checksum(fields) and canonical_json(fields) == data
+    except (ValueError, RecursionError):  # lone surrogates, depth: nothing we would have written
+        return False
+
+
 def _checksum(manifest: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(canonical_json(rest)).hexdigest()
 
 
 def _corrupt(path: Path, problem: str) -> ArtifactCorruptError:
-    return ArtifactCorruptError(f"{path}: {problem}", hint="write or download the artifact again")
+    return ArtifactCorruptError(
+        f"{path}: {one_line(problem)}", hint="write or download the artifact again"
+    )
 
 
 def _check_replaceable(path: Path, kind: str, overwrite: bool) -> None:

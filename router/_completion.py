@@ -23,11 +23,14 @@ class RoutedCompletion:
 
     Attributes:
         decision: The chosen arm and all candidates.
-        completion: The backend's completion under the chosen policy.
+        completion: The backend's completion under the chosen policy; after an escalation its
+            usage and seconds are those of both calls together.
+        n_calls: How many completions were asked for.
     """
 
     decision: Decision
     completion: Completion
+    n_calls: int = 1
 
     @property
     def text(self) -> str:

@@ -1,7 +1,8 @@
 """From predictions to a choice, with its reasons."""
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,19 @@ from ._arms import Arm
 from ._model import Predictions
 from ._objective import CostUnit, Objective, Price
 
-__all__ = ["Candidate", "Decision", "check_known", "choose", "cost_of_arms", "explain"]
+__all__ = [
+    "Candidate",
+    "Decision",
+    "Escalation",
+    "check_known",
+    "choose",
+    "cost_of_arms",
+    "explain",
+    "rank",
+]
 
 Floats = NDArray[np.float64]
+_ID_LOCK = threading.Lock()
 
 
 class Candidate(NamedTuple):
@@ -23,7 +34,7 @@ class Candidate(NamedTuple):
 
     Attributes:
         arm: Name of the arm, `model:policy`.
-        p_correct: Calibrated probability of a correct answer in [0, 1].
+        p: Calibrated probability of a correct answer in [0, 1].
         tokens: Expected generated tokens.
         flops: Expected inference FLOPs, `None` if the arm's were never measured.
         seconds: Expected wall seconds, `None` if never measured.
@@ -31,10 +42,24 @@ class Candidate(NamedTuple):
     """
 
     arm: str
-    p_correct: float
+    p: float
     tokens: float
     flops: float | None
     seconds: float | None
+    cost: float
+
+
+class Escalation(NamedTuple):
+    """That the chosen arm is a first one, after whose answer another may be asked.
+
+    Attributes:
+        arms: Names of the arms that may follow, `model:policy`.
+        p: Probability that the final answer is right, over the evidence to be expected.
+        cost: Expected cost of both calls together, in the unit of the objective.
+    """
+
+    arms: tuple[str, ...]
+    p: float
     cost: float
 
 
@@ -47,12 +72,21 @@ class Decision:
         candidates: All arms, in the order of the router's.
         objective: What was optimised.
         reasons: Stable codes: `best-tradeoff`, `target-met`, `target-unreachable`,
-            `within-cap`; then `only-arm`, `cheapest`, `most-accurate` where they hold;
-            `task-given` or `task-guessed`; `few-outcomes` for a router without trees.
+            `within-cap`; `only-arm`, `cheapest`, `most-accurate` where they hold; `explored`
+            for a choice by chance; `caller-cap` where the caller may not have a better arm now,
+            `arm-unavailable` where the model of a better one is not served; `look-first` where
+            the answer's evidence will decide whether another arm is asked, `answer-kept` and
+            `escalated` once it has; `task-given` or `task-guessed`; `few-outcomes` for a router
+            of fewer than 50 questions.
         task_posterior: Probability of each task type; certainty for a given task.
         features_version: Version of the features behind the probabilities.
         artifact_id: Content hash of the router.
         latency_s: Seconds the decision took; in a batch, its share.
+        escalation: That the chosen arm is a first one, after whose answer another may be asked;
+            `None` for a single call.
+        propensities: Probability with which each candidate would have been chosen, in their
+            order, where arms are explored; `None` for a deterministic choice.
+        prompt: What was decided about, for the feedback log; in no JSON and no representation.
     """
 
     arm: Arm
@@ -63,6 +97,24 @@ class Decision:
     features_version: str
     artifact_id: str
     latency_s: float
+    escalation: Escalation | None = None
+    propensities: tuple[float, ...] | None = None
+    prompt: str | None = field(default=None, repr=False, compare=False)
+    _id: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def decision_id(self) -> str:
+        """Name of this decision in the feedback log: random, equal at every reading.
+
+        Made when it is first asked for, so that deciding does not pay for it.
+        """
+        if self._id is None:
+            from secrets import token_hex
+
+            with _ID_LOCK:
+                if self._id is None:
+                    object.__setattr__(self, "_id", token_hex(16))
+        return self._id or ""
 
     @property
     def model(self) -> str:
@@ -94,6 +146,7 @@ class Decision:
             "features_version": self.features_version,
             "artifact_id": self.artifact_id,
             "latency_s": self.latency_s,
+            "escalation": None if self.escalation is None else self.escalation._asdict(),
         }
 
 
@@ -142,44 +195,81 @@ def choose(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the best arm of each row and whether the objective's condition holds for it.
 
+    See `rank`.
+    """
+    order, reaches = rank(p_correct, cost, objective)
+    return order[:, 0], np.logical_or.reduce(reaches, axis=1)
+
+
+def rank(
+    p_correct: Floats,
+    cost: Floats,
+    objective: Objective,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the arms of each row, the best first, and for which the objective's condition holds.
+
+    Both have shape `(n_rows, n_arms)`; the second is in the order of the arms.
+
     Nothing is assumed about the order of arms: more budget may be worse. Among equally good arms
     the cheaper one is chosen, then the one that is more likely right, then the first.
 
     Args:
         p_correct: Probabilities, shape `(n_rows, n_arms)`.
         cost: Costs, same shape.
-        objective: The rule. A target that no arm reaches falls back to the highest probability,
-            a cap that every arm exceeds to the lowest cost; neither then holds.
+        objective: The rule; `max_mean_cost` must be resolved to a trade-off before. A target that
+            no arm reaches falls back to the highest probability, a cap that every arm exceeds to
+            the lowest cost; neither then holds.
+        allowed: Arms within the latency ceiling, same shape; the others come last.
     """
     if objective.tradeoff is not None:
-        score = p_correct - objective.tradeoff * cost
-        return _first_best(-score, cost, -p_correct), np.ones(len(score), dtype=bool)
-    if objective.target_accuracy is not None:
+        keys = (objective.tradeoff * cost - p_correct, cost, -p_correct)
+        reaches = np.ones(cost.shape, dtype=bool)
+    elif objective.target_accuracy is not None:
         reaches = p_correct >= objective.target_accuracy
         # Where the target is out of reach all arms tie on the first key: the second decides.
-        first = np.where(reaches, cost, np.inf)
-        choice = _first_best(first, -p_correct, cost)
+        keys = (np.where(reaches, cost, np.inf), -p_correct, cost)
     else:
         reaches = cost <= np.float64(objective.max_cost or 0.0)
-        first = np.where(reaches, -p_correct, np.inf)
-        choice = _first_best(first, cost, -p_correct)
-    return choice, np.logical_or.reduce(reaches, axis=1)
+        keys = (np.where(reaches, -p_correct, np.inf), cost, -p_correct)
+    if allowed is not None:
+        reaches = reaches & allowed
+        keys = (~allowed, *keys)
+    return _ranked(*keys), reaches
 
 
-def _first_best(*keys: Floats) -> NDArray[np.int64]:
-    """Return the column of each row that is smallest by the first key, then the second, ..."""
-    return np.lexsort(keys[::-1])[:, 0]
+def _ranked(*keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the columns of each row, smallest by the first key first, then the second, ..."""
+    return np.lexsort(keys[::-1])
 
 
 def explain(
-    objective: Objective, p_correct: list[float], cost: list[float], choice: int, is_met: bool
+    objective: Objective,
+    p_correct: list[float],
+    cost: list[float],
+    choice: int,
+    is_met: bool,
+    is_late: bool = False,
 ) -> list[str]:
     """Return the reason codes of one choice.
+
+    Args:
+        objective: The rule.
+        p_correct: Probabilities of the arms.
+        cost: Their costs.
+        choice: The chosen arm.
+        is_met: Whether the rule's condition holds for it.
+        is_late: Whether it breaks the latency ceiling.
 
     Raises:
         NoAdmissibleArmError: The objective cannot be met and does not allow to fall short.
     """
     if not is_met:
+        if is_late:
+            raise NoAdmissibleArmError(
+                f"every arm is expected to need more than {objective.max_seconds:g} s",
+                hint="raise max_seconds or fit a router with a faster arm",
+            )
         if objective.max_cost is not None:
             raise NoAdmissibleArmError(
                 f"every arm is expected to cost more than {objective.max_cost:g} "

@@ -29,8 +29,10 @@ class DataDocument(_Document):
     """Questions with at least one graded outcome."""
     n_groups: Count
     """Groups of questions."""
+    n_fitted: Count
+    """Questions that the model was fitted on."""
     n_calibration: Count
-    """Questions held back for calibration."""
+    """Questions held back to certify the guarantee."""
     n_errors: Count
     """Records left out because the infrastructure failed."""
 
@@ -60,6 +62,10 @@ class RouterDocument(_Document):
     """How each model is reached; no secrets."""
     prices: dict[str, dict[str, float]]
     """US dollars per token by model."""
+    contenders: list[dict[str, Any]]
+    """Blends of learners that were compared, with their errors."""
+    guarantee: dict[str, Any] | None = None
+    """What is promised about the default objective, if anything."""
     options: dict[str, Any] | None = None
     """How the outcomes were decoded; completions decode the same way unless told otherwise."""
 

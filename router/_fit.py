@@ -1,256 +1,209 @@
 """Fitting of the outcome model from an outcome matrix."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._boosting import fit_booster
-from ._model import ModelParameters, OutcomeModel, arm_features, assemble, base_scores
+from ._blend import Contender, choose_blend
+from ._calibration import Calibration, fit_calibration
+from ._folds import group_folds
+from ._learners import JointTrees, RandomForest, TreesPerArm, linear_p, neighbours_p, unit_rows
+from ._model import MIN_QUESTIONS, ModelParameters
 from ._outcomes import OutcomeMatrix
-from .features.fit_linear import fit_scores
-from .features.sparse import LinearScores, Terms, Vocabulary
-from .features.task_type import posterior_from_logits
-from .features.text import ReadText, read_text, text_features
+from ._reference import MAX_REFERENCE, ReferenceQuestions, prompt_hashes
+from ._training import TrainingData, prepare
 
-__all__ = ["MIN_QUESTIONS", "FittedModel", "fit_model", "group_folds"]
-
-MIN_QUESTIONS = 50
-"""With fewer questions the model is shrunken means per task type, without trees."""
+__all__ = ["FittedModel", "OutOfFold", "fit_model", "group_folds"]
 
 _N_FOLDS = 5
-_CALIBRATION_SHARE = 0.2
-_PRIOR_OUTCOMES = 8.0
-_CALIBRATION_PRIOR = 4.0
+# Fitting saturates: more questions than this are sampled.
+_MAX_QUESTIONS = 40_000
+# The comparison of learners needs no more questions than this.
+_MAX_COMPARED = 6_000
+_QUANTILES = (0.1, 0.5, 0.9, 0.99)
+# The first is used unless another is clearly better; the others show what each learner brings.
+_BLENDS = (
+    ("means", "linear", "boosted", "forest"),
+    ("means",),
+    ("linear",),
+    ("boosted",),
+    ("forest",),
+    ("neighbours",),
+    ("boosted-per-arm",),
+    ("means", "linear", "boosted", "forest", "neighbours"),
+)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-class FittedModel(NamedTuple):
-    """A fitted model and the questions it was not fitted on.
+class OutOfFold(NamedTuple):
+    """What was predicted for the questions of the fit by models that had not seen them.
+
+    Attributes:
+        rows: Their positions in the matrix that was given.
+        p_correct: Calibrated p, shape `(len(rows), n_arms)`.
+        tokens: Expected tokens, same shape.
+        prompt_tokens: Expected prompt tokens, same shape.
+    """
+
+    rows: Ints
+    p_correct: Floats
+    tokens: Floats
+    prompt_tokens: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A fitted model and how it did on questions that its parts were not fitted on.
 
     Attributes:
         parameters: The model.
-        calibration_rows: Questions used only to calibrate; all of them for `means`, which has
-            too few to hold any back.
+        out_of_fold: Predictions for the questions of the fit.
+        contenders: The blends that were compared.
     """
 
     parameters: ModelParameters
-    calibration_rows: Ints
+    out_of_fold: OutOfFold
+    contenders: tuple[Contender, ...]
 
 
-def fit_model(matrix: OutcomeMatrix, *, seed: int) -> FittedModel:
+def fit_model(matrix: OutcomeMatrix, *, seed: int, extra: Floats | None = None) -> FittedModel:
     """Fit p(correct) and tokens of every arm; deterministic for a seed.
 
-    A fifth of the groups is held back to calibrate probabilities (a sigmoid on the log-odds, one
-    slope, one intercept per arm, shrunk towards none) and mean tokens. On the rest, linear
-    word scores are computed out of fold, so that the trees see them as they are on new text;
-    half of the questions carry their true task type as a hint, so that both ways of asking are
-    known. With fewer than `MIN_QUESTIONS` questions or two groups there are no trees.
-    """
-    rng = np.random.default_rng(seed)
-    is_small = matrix.n_questions < MIN_QUESTIONS or len(set(matrix.groups)) < 2 * _N_FOLDS
-    everything = np.arange(matrix.n_questions)
-    held_back = group_folds(matrix.groups, round(1 / _CALIBRATION_SHARE), rng)[0]
-    fitting = everything if is_small else np.setdiff1d(everything, held_back)
-    calibration = everything if is_small else held_back
-    texts = [read_text(prompt) for prompt in matrix.prompts]
-    parameters = _Fit(matrix.rows(fitting), [texts[row] for row in fitting], rng, is_small).fit()
-    parameters = _calibrate(
-        parameters, matrix.rows(calibration), [texts[row] for row in calibration]
-    )
-    return FittedModel(parameters, calibration)
-
-
-def group_folds(groups: Sequence[str], n_folds: int, rng: np.random.Generator) -> list[Ints]:
-    """Split positions into folds of about equal size; a group is never split.
+    Everything is cross-fitted over groups in five folds: linear scores, trees, the learners'
+    weights and the calibration are each judged on questions that they were not fitted on; the
+    parts that are kept are then fitted on all questions. With fewer than `MIN_QUESTIONS`
+    questions or ten groups the model is the shrunken means per label. Of more than 40,000
+    questions a sample is used.
 
     Args:
-        groups: Group of each position.
-        n_folds: Number of folds wanted; fewer come back if there are fewer groups.
-        rng: Decides which groups go together.
+        matrix: The outcomes.
+        seed: Seed of folds, trees and samples.
+        extra: More features of the questions (embeddings), shape `(n_questions, n_extra)`.
     """
-    names, group_of = np.unique(np.array(groups, dtype=object), return_inverse=True)
-    sizes = np.bincount(group_of)
-    order = rng.permutation(len(names))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    loads = np.zeros(min(n_folds, len(names)), dtype=np.int64)
-    fold_of_group = np.empty(len(names), dtype=np.int64)
-    for group in order:
-        fold_of_group[group] = loads.argmin()
-        loads[fold_of_group[group]] += sizes[group]
-    folds = fold_of_group[group_of]
-    return [np.flatnonzero(folds == fold) for fold in range(len(loads))]
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(matrix.n_questions)[:_MAX_QUESTIONS])
+    sample = matrix if len(rows) == matrix.n_questions else matrix.rows(rows)
+    n_groups = len(set(sample.groups))
+    is_small = sample.n_questions < MIN_QUESTIONS or n_groups < 2 * _N_FOLDS
+    folds = group_folds(sample.groups, 1 if is_small else _N_FOLDS, rng)
+    data = prepare(sample, folds, rng, None if extra is None else extra[rows])
+    known = np.sort(rng.permutation(sample.n_questions)[:MAX_REFERENCE])
+    fit = _Fit(data, known, int(rng.integers(2**31)), is_small)
+    return fit.run(matrix, rows)
 
 
 class _Fit:
-    """The fitting part of one model; nothing in here sees the calibration questions."""
+    """One fit: compares learners, keeps the best blend, calibrates it."""
 
-    def __init__(
-        self,
-        matrix: OutcomeMatrix,
-        texts: Sequence[ReadText],
-        rng: np.random.Generator,
-        is_small: bool,
-    ) -> None:
-        self._matrix = matrix
-        self._texts = texts
-        self._rng = rng
+    def __init__(self, data: TrainingData, known: Ints, seed: int, is_small: bool) -> None:
+        self._data = data
+        self._known = known
+        self._seed = seed
         self._is_small = is_small
-        self._task_types = tuple(sorted(set(matrix.task_types)))
-        self._types = np.array([self._task_types.index(name) for name in matrix.task_types])
-        self._log_tokens = np.log1p(matrix.tokens)
-        self._words = [text.words for text in texts]
+        self._joint = JointTrees(data, "cross_entropy", seed)
+        self._per_arm = TreesPerArm(data, seed)
+        self._forest = RandomForest(data, seed)
 
-    def fit(self) -> ModelParameters:
-        vocabulary = Vocabulary.build(self._words)
-        terms = vocabulary.terms(self._words)
-        matrix, n_arms = self._matrix, len(self._matrix.arms)
-        p_means, log_token_means = self._means()
-        trees = ("", "")
-        if not self._is_small:
-            trees = self._trees(terms, vocabulary.n_terms, p_means, log_token_means)
-        bytes_of = np.array([[len(text.data)] for text in self._texts]) * np.ones((1, n_arms))
-        return ModelParameters(
-            kind="means" if self._is_small else "boosted",
-            arms=matrix.arms,
-            task_types=self._task_types,
-            vocabulary=vocabulary,
-            linear=self._linear(terms, vocabulary.n_terms),
-            p_means=p_means,
-            log_token_means=log_token_means,
-            trees_correct=trees[0],
-            trees_tokens=trees[1],
-            slope=1.0,
-            intercepts=np.zeros(n_arms),
-            token_scale=np.ones(n_arms),
-            prompt_tokens_per_byte=np.nan_to_num(_ratio(matrix.prompt_tokens, bytes_of)),
-            flops_per_token=_ratio(matrix.flops, matrix.prompt_tokens + matrix.tokens),
+    def run(self, matrix: OutcomeMatrix, rows: Ints) -> FittedModel:
+        data, sample = self._data, self._data.matrix
+        contenders, raw = self._blend()
+        weights = next(each.weights for each in contenders if each.is_chosen)
+        if self._is_small:  # already shrunk, and too few outcomes to tell what is off
+            n_arms = len(sample.arms)
+            calibration, p_correct = Calibration.identity(n_arms), raw
+        else:
+            calibration, p_correct = fit_calibration(raw, sample.correct, data.folds, sample.groups)
+        trees_tokens, tokens = self._tokens()
+        scale = _ratio(sample.tokens, tokens)
+        scale = np.where(scale > 0, scale, 1.0)
+        tokens = tokens * scale
+        n_bytes = data.n_bytes[:, np.newaxis] * np.ones((1, len(sample.arms)))
+        per_byte = np.nan_to_num(_ratio(sample.prompt_tokens, n_bytes))
+        known = self._known
+        parameters = ModelParameters(
+            arms=sample.arms,
+            labels=data.labels,
+            vocabulary=data.vocabulary,
+            linear=data.linear,
+            n_topics=data.topics.shape[1],
+            n_extra=data.n_extra,
+            p_means=data.p_means,
+            log_token_means=data.log_token_means,
+            blend={name: weight for name, weight in weights.items() if weight > 0},
+            trees_correct=self._joint.fit() if weights.get("boosted") else "",
+            trees_tokens=trees_tokens,
+            trees_by_arm=self._per_arm.fit() if weights.get("boosted-per-arm") else (),
+            forest=self._forest.fit() if weights.get("forest") else (),
+            calibration=calibration,
+            token_scale=scale,
+            token_spread=_spread(sample.tokens, tokens),
+            prompt_tokens_per_byte=per_byte,
+            flops_per_token=_ratio(sample.flops, sample.prompt_tokens + sample.tokens),
             # Importers of outcomes without timing write 0 seconds.
             seconds_per_token=_ratio(
-                np.where(matrix.seconds > 0, matrix.seconds, np.nan), matrix.tokens
+                np.where(sample.seconds > 0, sample.seconds, np.nan), sample.tokens
+            ),
+            reference=ReferenceQuestions(
+                ids=tuple(sample.question_ids[row] for row in known),
+                tasks=tuple(sample.tasks[row] for row in known),
+                topics=unit_rows(data.topics[known]),
+                p_correct=p_correct[known].astype(np.float32),
+                correct=np.nan_to_num(sample.correct[known], nan=-1.0).astype(np.float32),
+                tokens=np.nan_to_num(sample.tokens[known], nan=-1.0).astype(np.float32),
+                tokens_expected=tokens[known].astype(np.float32),
+                n_bytes=data.n_bytes[known].astype(np.float32),
+                seen=prompt_hashes(matrix.prompts),
             ),
         )
+        out_of_fold = OutOfFold(rows, p_correct, tokens, n_bytes * per_byte)
+        return FittedModel(parameters, out_of_fold, tuple(contenders))
 
-    def _linear(self, terms: Terms, n_terms: int, rows: Ints | None = None) -> LinearScores:
-        targets = np.hstack([self._matrix.correct, self._log_tokens])
-        return fit_scores(terms, targets, self._types, len(self._task_types), n_terms, rows)
-
-    def _means(self) -> tuple[Floats, Floats]:
-        """Return means per (type, arm), shrunk to the arm's, itself shrunk to the overall one."""
-        correct, tokens = self._matrix.correct, self._log_tokens
-        n_all = np.count_nonzero(self._matrix.is_measured)
-        overall_p = (np.nansum(correct) + 0.5) / (n_all + 1.0)
-        overall_tokens = np.nansum(tokens) / n_all
-        tables: list[Floats] = []
-        for values, overall in ((correct, overall_p), (tokens, overall_tokens)):
-            of_arm = _shrunken_mean(values, overall)
-            cells = [
-                _shrunken_mean(values[self._types == index], of_arm)
-                for index in range(len(self._task_types))
-            ]
-            tables.append(np.array(cells))
-        return tables[0], tables[1]
-
-    def _trees(
-        self, terms: Terms, n_terms: int, p_means: Floats, log_token_means: Floats
-    ) -> tuple[str, str]:
-        matrix, n_arms = self._matrix, len(self._matrix.arms)
-        folds = group_folds(matrix.groups, _N_FOLDS, self._rng)
-        scores = np.empty((matrix.n_questions, 2 * n_arms + len(self._task_types)))
-        everything = np.arange(matrix.n_questions)
-        for fold in folds:
-            others = np.setdiff1d(everything, fold)
-            linear = self._linear(terms, n_terms, others)
-            scores[fold] = linear.scores(terms, matrix.n_questions)[fold]
-        posterior = posterior_from_logits(scores[:, 2 * n_arms :])
-        is_hinted = self._rng.random(matrix.n_questions) < 0.5
-        posterior[is_hinted] = np.eye(len(self._task_types))[self._types[is_hinted]]
-        query, pair = assemble(text_features(self._texts), scores[:, : 2 * n_arms], posterior)
-        logits, log_tokens = base_scores(posterior, p_means, log_token_means)
-        rows, columns = np.nonzero(matrix.is_measured)
-        of_arms = arm_features(matrix.arms)[columns]
-        features = np.hstack([query[rows], pair[rows, columns], of_arms])
-        cell_folds = [
-            (np.flatnonzero(~is_held), np.flatnonzero(is_held))
-            for is_held in (np.isin(rows, fold) for fold in folds)
-        ]
-        seed = int(self._rng.integers(2**31))
-        cells = (rows, columns)
-        return (
-            fit_booster(
-                features,
-                matrix.correct[cells],
-                logits[cells],
-                cell_folds,
-                objective="cross_entropy",
-                seed=seed,
-            ),
-            fit_booster(
-                features,
-                self._log_tokens[cells],
-                log_tokens[cells],
-                cell_folds,
-                objective="regression",
-                seed=seed,
-            ),
+    def _blend(self) -> tuple[list[Contender], Floats]:
+        data = self._data
+        if self._is_small:
+            chosen = Contender(("means",), float("nan"), 0.0, {"means": 1.0}, True)
+            return [chosen], data.p_base
+        predictions = {"means": data.p_base, "linear": linear_p(data)}
+        predictions["boosted"] = _sigmoid(data.plain_logits + self._joint.cross_fit())
+        predictions["forest"] = self._forest.cross_fit()
+        predictions["neighbours"] = neighbours_p(data, self._known)
+        blends = _BLENDS
+        if data.matrix.n_questions <= _MAX_COMPARED and len(data.matrix.arms) > 1:
+            predictions["boosted-per-arm"] = _sigmoid(data.plain_logits + self._per_arm.cross_fit())
+        else:
+            blends = tuple(blend for blend in blends if "boosted-per-arm" not in blend)
+        return choose_blend(
+            predictions, blends, data.matrix.correct, data.folds, data.matrix.groups
         )
 
-
-def _calibrate(
-    parameters: ModelParameters, matrix: OutcomeMatrix, texts: Sequence[ReadText]
-) -> ModelParameters:
-    """Return the model with probabilities and mean tokens calibrated on held-back questions."""
-    predictions = OutcomeModel(parameters).predict_read(texts)
-    scale = _ratio(matrix.tokens, predictions.tokens)
-    parameters = replace(parameters, token_scale=np.where(scale > 0, scale, 1.0))
-    if parameters.kind == "means":  # already shrunk, and no question was held back
-        return parameters
-    rows, columns = np.nonzero(matrix.is_measured)
-    p = predictions.p_correct[rows, columns].clip(1e-9, 1.0 - 1e-9)
-    slope, intercepts = _fit_sigmoid(
-        np.log(p / (1.0 - p)),
-        columns,
-        matrix.correct[rows, columns],
-        len(matrix.arms),
-    )
-    return replace(parameters, slope=slope, intercepts=intercepts)
+    def _tokens(self) -> tuple[str, Floats]:
+        """Return the trees of log tokens and expected tokens out of fold, before scaling."""
+        data = self._data
+        added = np.zeros_like(data.plain_base_tokens)
+        text = ""
+        if not self._is_small and np.isfinite(data.log_tokens).any():
+            trees = JointTrees(data, "regression", self._seed)
+            added = trees.cross_fit()
+            text = trees.fit()
+        return text, np.expm1(np.maximum(data.plain_base_tokens + added, 0.0))
 
 
-def _fit_sigmoid(scores: Floats, arms: Ints, correct: Floats, n_arms: int) -> tuple[float, Floats]:
-    """Fit `p = sigmoid(slope * score + intercept of the arm)` by Newton's method.
-
-    Source:
-        Platt (1999), with Gaussian priors (slope around 1, intercepts around 0, standard
-        deviation 1/2) in the place of his smoothed targets.
-    """
-    design = np.zeros((len(scores), 1 + n_arms))
-    design[:, 0] = scores
-    design[np.arange(len(scores)), 1 + arms] = 1.0
-    start = np.zeros(1 + n_arms)
-    start[0] = 1.0
-    solution = start.copy()
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-design @ solution))
-        gradient = design.T @ (p - correct) + _CALIBRATION_PRIOR * (solution - start)
-        weights = p * (1.0 - p)
-        hessian = (design * weights[:, np.newaxis]).T @ design
-        hessian += _CALIBRATION_PRIOR * np.eye(1 + n_arms)
-        step = np.linalg.solve(hessian, gradient)
-        solution -= np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-9:
-            break
-    # A negative slope would turn the ranking around on the word of a few questions.
-    return max(float(solution[0]), 0.0), solution[1:]
+def _sigmoid(logits: Floats) -> Floats:
+    return 1.0 / (1.0 + np.exp(-logits))
 
 
-def _shrunken_mean(values: Floats, prior: Floats | np.float64) -> Floats:
-    """Return column means with `_PRIOR_OUTCOMES` pseudo-outcomes at `prior`, `(n_columns,)`."""
-    counts = np.count_nonzero(~np.isnan(values), axis=0)
-    totals = np.nansum(values, axis=0) + _PRIOR_OUTCOMES * prior
-    return totals / (counts + _PRIOR_OUTCOMES)
+def _spread(measured: Floats, expected: Floats) -> Floats:
+    """Return quantiles of measured over expected per arm, 1 where nothing is known."""
+    ratios = measured / np.maximum(expected, 1e-9)
+    spread = np.ones((measured.shape[1], len(_QUANTILES)))
+    for arm in range(measured.shape[1]):
+        known = ratios[np.isfinite(ratios[:, arm]), arm]
+        if len(known):
+            spread[arm] = np.quantile(known, _QUANTILES)
+    return spread
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

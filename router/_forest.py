@@ -13,7 +13,7 @@ Source:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +23,10 @@ __all__ = ["MAX_LEAVES", "FeatureTable", "Forest", "Tree", "parse_trees"]
 
 MAX_LEAVES = 64
 _ALL = np.uint64(2**64 - 1)
+_MAX_VALUE = 1e6
+_MAX_TREES = 5000
+# The tables grow with splits times trees; 128 MiB is ten times what fitting ever makes.
+_MAX_TABLE_WORDS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,16 @@ def parse_trees(text: str) -> tuple[Tree, ...]:
     end = text.find("end of trees")
     if not text.startswith("tree\n") or end < 0:
         raise ValueError("not a LightGBM text model")
-    return tuple(_parse_tree(part) for part in text[:end].split("\nTree=")[1:])
+    head, *parts = text[:end].split("\nTree=")
+    if len(parts) > _MAX_TREES:
+        raise ValueError(f"{len(parts)} trees are more than {_MAX_TREES}")
+    trees = tuple(map(_parse_tree, parts))
+    if "\naverage_output\n" not in head:
+        return trees
+    # A random forest's prediction is the mean of its trees.
+    return tuple(
+        replace(tree, values=tuple(value / len(trees) for value in tree.values)) for tree in trees
+    )
 
 
 def _parse_tree(part: str) -> Tree:
@@ -61,8 +74,10 @@ def _parse_tree(part: str) -> Tree:
     if fields.get("num_cat", "0") != "0" or fields.get("is_linear", "0") != "0":
         raise ValueError("categorical splits and linear leaves are not supported")
     values = tuple(map(float, fields["leaf_value"].split()))
-    if fields["num_leaves"] == "1":
-        return Tree((), (), (), (), values[:1])
+    if not all(abs(value) <= _MAX_VALUE for value in values):  # false for NaN, too
+        raise ValueError(f"a leaf's value is not a number up to {_MAX_VALUE:g}")
+    if fields["num_leaves"] == "1" and len(values) == 1:
+        return Tree((), (), (), (), values)
     tree = Tree(
         tuple(map(int, fields["split_feature"].split())),
         tuple(map(float, fields["threshold"].split())),
@@ -110,6 +125,9 @@ class FeatureTable:
             n_trees: Number of trees.
         """
         used = [column for column in columns if splits.get(column)]
+        n_rows = sum(len(splits[column]) + 1 for column in used)
+        if n_rows * n_trees > _MAX_TABLE_WORDS:
+            raise ValueError(f"{n_rows} splits in {n_trees} trees are too many")
         self.n_trees = n_trees
         self._columns = np.array([column - columns.start for column in used], dtype=np.int64)
         thresholds: list[float] = []

@@ -9,7 +9,7 @@ from policies import InvalidInputError
 __all__ = ["CostUnit", "Objective", "Price"]
 
 CostUnit = Literal["flops", "tokens", "seconds", "usd"]
-_RULES = ("tradeoff", "target_accuracy", "max_cost")
+_RULES = ("tradeoff", "target_accuracy", "max_cost", "max_mean_cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +32,31 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One rule for choosing an arm; exactly one of the first three is set.
+    """One rule for choosing an arm; exactly one of the first four is set.
 
-    Build it with `Objective.trade`, `Objective.at_least` or `Objective.within`.
+    Build it with `Objective.trade`, `at_least`, `within` or `on_average`.
 
     Attributes:
         tradeoff: Probability given up to save one unit of cost: the arm with the highest
             `p - tradeoff * cost` is chosen.
         target_accuracy: The cheapest arm with `p >=` this value in [0, 1] is chosen.
         max_cost: The arm with the highest p whose cost is at most this is chosen.
+        max_mean_cost: The smallest trade-off is used at which the questions that the router was
+            fitted on cost at most this on average.
         unit: Unit of cost: inference FLOPs, generated tokens, wall seconds or US dollars.
         is_strict: Whether a target that no arm reaches is an error; otherwise the arm with the
             highest p is chosen and the decision says `target-unreachable`.
+        max_seconds: Latency ceiling on top of the rule: only arms are chosen that are expected
+            to answer within it nine times out of ten.
     """
 
     tradeoff: float | None = None
     target_accuracy: float | None = None
     max_cost: float | None = None
+    max_mean_cost: float | None = None
     unit: CostUnit = "tokens"
     is_strict: bool = False
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse zero or several rules and numbers that make no sense."""
@@ -67,6 +73,10 @@ class Objective:
                 hint=(
                     "an accuracy is a probability in [0, 1]" if rule == "target_accuracy" else ""
                 ),
+            )
+        if self.max_seconds is not None and not 0.0 < self.max_seconds < math.inf:
+            raise InvalidInputError(
+                f"max_seconds is {self.max_seconds!r}, expected a finite number > 0"
             )
         if self.unit not in get_args(CostUnit):
             raise InvalidInputError(
@@ -108,6 +118,19 @@ class Objective:
         return cls(max_cost=max_cost, unit=unit)
 
     @classmethod
+    def on_average(cls, max_mean_cost: float, unit: CostUnit = "tokens") -> "Objective":
+        """Get the most for a mean cost, as over 1,000 questions like those of the fit.
+
+        Raises:
+            InvalidInputError: The cost is negative or not finite.
+
+        Example:
+            >>> Objective.on_average(2.5 / 1000, "usd").max_mean_cost  # $2.50 per 1,000
+            0.0025
+        """
+        return cls(max_mean_cost=max_mean_cost, unit=unit)
+
+    @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Objective":
         """Read the form written by `to_json`.
 
@@ -124,4 +147,7 @@ class Objective:
         document: dict[str, Any] = {
             rule: getattr(self, rule) for rule in _RULES if getattr(self, rule) is not None
         }
-        return document | {"unit": self.unit, "is_strict": self.is_strict}
+        document |= {"unit": self.unit, "is_strict": self.is_strict}
+        if self.max_seconds is not None:
+            document["max_seconds"] = self.max_seconds
+        return document

@@ -2,20 +2,25 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import Outcome, OutcomeRecord
-from policies import InvalidInputError
+from policies import Evidence, InvalidInputError
 
 from ._arms import Arm
 
-__all__ = ["OutcomeMatrix"]
+__all__ = ["EVIDENCE", "OutcomeMatrix", "evidence_row"]
 
 Floats = NDArray[np.float64]
+
+EVIDENCE = ("mean_logprob", "min_logprob", "margin", "agreement", "log_tokens")
+"""What an answer says about itself, in the order of the evidence's last axis: the fields of
+`policies.Evidence`, and ln(1 + generated tokens)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,13 @@ class OutcomeMatrix:
         tokens: Mean generated tokens, thinking included, same shape.
         flops: Mean inference FLOPs, same shape; NaN where unknown.
         seconds: Mean wall seconds, same shape.
+        evidence: What one answer of each cell says about itself, by the kinds in `EVIDENCE`,
+            shape `(n_questions, n_arms, len(EVIDENCE))`; NaN where a kind, or all evidence, was
+            not recorded. Of several graded answers with evidence the one whose record has the
+            smallest hash is taken, so that neither the order of the records nor the outcome
+            has a say.
+        evidence_correct: Whether that same answer was right, 0 or 1, shape
+            `(n_questions, n_arms)`; NaN without evidence.
         n_samples: Graded samples behind each cell, same shape.
         n_errors: Records left out because the infrastructure failed.
     """
@@ -55,6 +67,15 @@ class OutcomeMatrix:
     seconds: Floats
     n_samples: NDArray[np.int64]
     n_errors: int
+    evidence: Floats = field(default_factory=lambda: np.empty(0))
+    evidence_correct: Floats = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Fill in that no evidence was recorded, where none was given."""
+        if not self.evidence.size and not self.evidence_correct.size:
+            shape = self.correct.shape
+            object.__setattr__(self, "evidence", np.full((*shape, len(EVIDENCE)), np.nan))
+            object.__setattr__(self, "evidence_correct", np.full(shape, np.nan))
 
     @classmethod
     def from_records(cls, records: Iterable[OutcomeRecord]) -> "OutcomeMatrix":
@@ -85,6 +106,11 @@ class OutcomeMatrix:
         """Questions on which every arm was measured, shape `(n_questions,)`."""
         return np.logical_and.reduce(self.is_measured, axis=1)
 
+    @property
+    def has_evidence(self) -> NDArray[np.bool_]:
+        """Cells with an answer that tells something about itself, `(n_questions, n_arms)`."""
+        return ~np.isnan(self.evidence_correct)
+
     def digest(self) -> str:
         """Return the SHA-256 of everything in here, equal for equal outcomes in any order."""
         texts = [
@@ -101,6 +127,10 @@ class OutcomeMatrix:
         digest = hashlib.sha256(json.dumps(texts).encode())
         for array in (self.correct, self.prompt_tokens, self.tokens, self.flops, self.seconds):
             digest.update(array.astype("<f8").tobytes())
+        if self.has_evidence.any():  # Outcomes without any keep the hash they always had.
+            digest.update(json.dumps(EVIDENCE).encode())
+            for array in (self.evidence, self.evidence_correct):
+                digest.update(array.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def rows(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "OutcomeMatrix":
@@ -124,7 +154,32 @@ class OutcomeMatrix:
             seconds=self.seconds[positions],
             n_samples=self.n_samples[positions],
             n_errors=self.n_errors,
+            evidence=self.evidence[positions],
+            evidence_correct=self.evidence_correct[positions],
         )
+
+
+def evidence_row(evidence: Evidence, completion_tokens: int | None) -> list[float]:
+    """Return an answer's evidence by the kinds in `EVIDENCE`, NaN where it is unknown.
+
+    Args:
+        evidence: What the answer says about itself.
+        completion_tokens: Generated tokens, thinking included.
+    """
+    length = None if completion_tokens is None else math.log1p(completion_tokens)
+    known = {"log_tokens": length}
+    values = [known[kind] if kind in known else getattr(evidence, kind) for kind in EVIDENCE]
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _is_sound(evidence: Evidence) -> bool:
+    logprobs = (evidence.mean_logprob, evidence.min_logprob)
+    margin, agreement = evidence.margin, evidence.agreement
+    return (
+        all(one is None or -math.inf < one <= 0.0 for one in logprobs)
+        and (margin is None or 0.0 <= margin < math.inf)
+        and (agreement is None or 0.0 <= agreement <= 1.0)
+    )
 
 
 class _Builder:
@@ -154,15 +209,22 @@ class _Builder:
                 f"token count, FLOPs or seconds"
             )
         first = self._questions.setdefault((record.task, record.question_id), record)
-        for field in ("prompt", "task_type", "group"):
-            if getattr(first, field) != getattr(record, field):
+        for name in ("prompt", "task_type", "group"):
+            if getattr(first, name) != getattr(record, name):
                 raise InvalidInputError(
                     f"question {record.question_id!r} of task {record.task!r} has two values of "
-                    f"{field!r}",
+                    f"{name!r}",
                     hint="one question id stands for one prompt, task type and group",
                 )
         if self._sizes.setdefault(record.model, record.size) != record.size:
             raise InvalidInputError(f"model {record.model!r} has two sizes in the outcomes")
+        if record.evidence is not None and not _is_sound(record.evidence):
+            raise InvalidInputError(
+                f"question {record.question_id!r} of {record.arm!r} has impossible evidence: "
+                f"{record.evidence}",
+                hint="log-probabilities are finite and at most 0, margins at least 0, and an "
+                "agreement is a share",
+            )
         self._graded.append(record)
 
     def build(self) -> OutcomeMatrix:
@@ -187,6 +249,12 @@ class _Builder:
             np.add.at(counts, place, 1.0)
             return np.divide(totals, counts, out=np.full(shape, np.nan), where=counts > 0)
 
+        evidence = np.full((*shape, len(EVIDENCE)), np.nan)
+        evidence_correct = np.full(shape, np.nan)
+        for (row, column), record in self._told(rows.tolist(), columns.tolist()).items():
+            if record.evidence is not None:
+                evidence[row, column] = evidence_row(record.evidence, record.completion_tokens)
+                evidence_correct[row, column] = float(record.outcome == Outcome.CORRECT)
         n_samples = np.zeros(shape, dtype=np.int64)
         np.add.at(n_samples, (rows, columns), 1)
         heads = [self._questions[key] for key in questions]
@@ -204,4 +272,24 @@ class _Builder:
             seconds=mean([r.seconds for r in self._graded]),
             n_samples=n_samples,
             n_errors=self._n_errors,
+            evidence=evidence,
+            evidence_correct=evidence_correct,
         )
+
+    def _told(
+        self, rows: Sequence[int], columns: Sequence[int]
+    ) -> dict[tuple[int, int], OutcomeRecord]:
+        """Return the one record of each cell whose evidence is kept."""
+        kept: dict[tuple[int, int], OutcomeRecord] = {}
+        for row, column, record in zip(rows, columns, self._graded, strict=True):
+            if record.evidence is None:
+                continue
+            other = kept.setdefault((row, column), record)
+            if other is not record and _hash(record) < _hash(other):
+                kept[row, column] = record
+        return kept
+
+
+def _hash(record: OutcomeRecord) -> bytes:
+    """Return a number that is as good as drawn at random, and the same in every run."""
+    return hashlib.sha256(repr(record).encode()).digest()

@@ -1,60 +1,68 @@
 """The router: fit it from outcomes, save it, ask it for decisions and completions."""
 
-import hashlib
-import logging
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from calibration import OutcomeRecord
+from calibration import Outcome, OutcomeRecord
 from policies import (
     ArtifactCorruptError,
     ArtifactError,
-    ArtifactTooNewError,
     Backend,
+    BackendRequestError,
+    ConfigError,
     DecodingOptions,
+    Evidence,
     InvalidInputError,
     Message,
-    build_policy,
-    require,
-    user_message,
+    NoAdmissibleArmError,
+    Usage,
 )
+from policies.embedding import Embedder
 
 from ._arms import Arm
-from ._artifact import canonical_json, read_artifact, write_artifact
+from ._artifact import one_line, read_artifact, write_artifact
+from ._asking import ask, is_gone
+from ._caps import CallerCaps
+from ._cascade_run import evidence_of
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
-from ._decision import Candidate, Decision, check_known, choose, cost_of_arms, explain
-from ._document import FEATURE_VERSIONS, DataDocument, RouterDocument
-from ._fit import fit_model
-from ._members import model_from_members, model_to_members
-from ._model import OutcomeModel, Predictions
+from ._contents import check_features, content_id, read_cascade
+from ._decider import Asked, Decider, Identity
+from ._decision import Decision
+from ._document import RouterDocument
+from ._embedding import PromptEmbedding
+from ._explanation import Explanation, explain_decision
+from ._guarantee import Guarantee
+from ._members import model_from_members
+from ._model import MIN_QUESTIONS, OutcomeModel, Predictions
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
-from ._selection import select_tradeoff
+from ._reference import prompt_hashes
 from ._sync import run_sync
-from .features.task_type import resolve_hint
+from ._turns import Turns, check_texts, read_turns
+
+if TYPE_CHECKING:
+    from ._exploration import ThompsonSampling
+    from ._feedback import FeedbackLog
 
 __all__ = ["Router"]
 
 KIND = "router"
-SCHEMA_VERSION = 1
-_LOG = logging.getLogger("thinkroute.router")
-_LOG.addHandler(logging.NullHandler())
+SCHEMA_VERSION = 2
 
 
 class Router:
     """Chooses model and policy for a prompt, and runs the choice.
 
     Build one with `Router.fit` or `Router.load`. Immutable and safe to share among threads;
-    decisions are deterministic.
+    decisions are deterministic unless exploration is asked for.
     """
 
     def __init__(
@@ -63,6 +71,9 @@ class Router:
         members: Mapping[str, bytes],
         *,
         backends: Mapping[str, Backend] | None = None,
+        caps: CallerCaps | None = None,
+        fallback: bool = False,
+        embedder: Embedder | None = None,
     ) -> None:
         """Build from the content of an artifact; `fit` and `load` do this for you.
 
@@ -70,43 +81,65 @@ class Router:
             document: What the manifest says.
             members: The model.
             backends: Backends by model name, used instead of the stored descriptions.
+            caps: What each caller may have.
+            fallback: Whether the best arm of another model answers where a model is not served.
+            embedder: What the router's embeddings come from, if it was fitted with any.
 
         Raises:
             ArtifactCorruptError: Manifest and members do not fit each other.
             ArtifactTooNewError: The features are of a newer version.
             ArtifactError: The features are of an older version.
+            InvalidInputError: The embedder is another one than the router was fitted with.
         """
-        _check_features(document.features)
+        check_features(document.features)
         self._document = document
         self._members = dict(members)
         self._model: OutcomeModel = model_from_members(members)
-        self.arms: tuple[Arm, ...] = self._model.parameters.arms
-        """The arms it chooses from."""
-        self.task_types: tuple[str, ...] = self._model.parameters.task_types
-        """The task types it tells apart."""
-        self._names = [arm.name for arm in self.arms]
-        self._features_version = document.features_version
         parameters = self._model.parameters
-        self._without_flops = np.flatnonzero(np.isnan(parameters.flops_per_token)).tolist()
-        self._without_seconds = np.flatnonzero(np.isnan(parameters.seconds_per_token)).tolist()
+        self.arms: tuple[Arm, ...] = parameters.arms
+        """The arms it chooses from."""
+        self._names = [arm.name for arm in self.arms]
+        self.task_types: tuple[str, ...] = tuple(
+            sorted({label.task_type for label in parameters.labels})
+        )
+        """The task types it tells apart."""
         if (document.arms, document.task_types) != (self._names, list(self.task_types)):
             raise ArtifactCorruptError(
                 "manifest and 'model.json' name different arms or task types"
             )
+        self._embedding = PromptEmbedding.read(members, embedder)
         try:
             self.objective: Objective = Objective.from_json(document.objective)
             """The default objective."""
-            self._prices = {name: Price(**price) for name, price in document.prices.items()}
+            self.guarantee: Guarantee | None = (
+                None if document.guarantee is None else Guarantee.from_json(document.guarantee)
+            )
+            """What is promised about the default objective; `None` for nothing."""
+            prices = {name: Price(**price) for name, price in document.prices.items()}
             self._options = DecodingOptions(**(document.options or {}))
             specs = {name: BackendSpec.from_json(x) for name, x in document.backends.items()}
         except (InvalidInputError, TypeError) as error:
-            raise ArtifactCorruptError(f"'manifest.json': {error}") from error
-        self.artifact_id: str = _content_id(document, members)
+            raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
+        self.artifact_id: str = content_id(document, members)
         """Hash of everything that decides, equal before saving and after loading."""
+        self._decider = Decider(
+            self._model,
+            read_cascade(members, len(self.arms)),
+            document.tasks,
+            prices,
+            caps,
+            Identity(
+                self.artifact_id,
+                document.features_version,
+                document.data.n_fitted < MIN_QUESTIONS,
+            ),
+        )
         self._backends = BackendPool(backends or {}, specs)
+        self._fallback = fallback
+        self._feedback: FeedbackLog | None = None
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - everything that decides what is fitted
         cls,
         records: Iterable[OutcomeRecord] | OutcomeMatrix,
         *,
@@ -117,66 +150,80 @@ class Router:
         prices: Mapping[str, Price] | None = None,
         options: DecodingOptions | None = None,
         created: datetime | None = None,
+        max_loss: float | None = None,
+        confidence: float = 0.95,
+        reference: str | None = None,
+        max_cost_share: float | None = None,
+        embedder: Embedder | None = None,
     ) -> Self:
         """Fit a router from measured outcomes; deterministic for a seed.
 
         Args:
             records: Outcomes of every arm to choose from; gaps are fine.
             seed: Seed of all splits and of the trees.
-            objective: Default objective. By default the trade-off that is cheapest on held-back
-                questions while losing about one point at most against the best fixed arm.
+            objective: Default objective. By default the trade-off that is cheapest out of fold
+                while losing about one point at most against the best fixed arm.
             unit: Cost unit of that default; FLOPs where all arms' were measured, else tokens.
             backends: How each model is reached, `{"m": {"backend": "openai", "options": {}}}`.
             prices: US dollars per token by model, for the cost unit `usd`.
             options: How the outcomes were decoded; the router decodes the same way.
             created: Time to write into the artifact, now by default.
+            max_loss: Accuracy that may be lost against the reference, to be guaranteed: two
+                fifths of the questions are then held back to certify the default objective.
+            confidence: Probability with which the guarantee is kept.
+            reference: The arm it is about, by name or policy; by default the most accurate one.
+            max_cost_share: Mean cost to be guaranteed too, as a share of the reference's.
+            embedder: Where embeddings of the prompts come from, as more features.
 
         Raises:
             InvalidInputError: The records contradict each other or hold no graded outcome.
+            NoGuaranteeError: The outcomes do not support the guarantee.
 
         Example:
             >>> router = Router.fit(records)  # doctest: +SKIP
             >>> router.decide("What is 17 * 24?").policy  # doctest: +SKIP
             'reasoning@1024'
         """
-        is_matrix = isinstance(records, OutcomeMatrix)
-        matrix = records if is_matrix else OutcomeMatrix.from_records(records)
-        parameters, held_back = fit_model(matrix, seed=seed)
-        if unit is None:
-            unit = "tokens" if np.isnan(parameters.flops_per_token).any() else "flops"
-        if objective is None:
-            model = OutcomeModel(parameters)
-            objective = _default_objective(model, matrix.rows(held_back), unit, prices or {})
-        specs = {name: BackendSpec.from_json(spec) for name, spec in (backends or {}).items()}
-        document = RouterDocument(
-            created=(created or datetime.now(UTC)).isoformat(),
-            producer=_producer(),
+        from ._fitting import Promise, fit_router
+
+        promise = None
+        if max_loss is not None:
+            if objective is not None:
+                raise InvalidInputError(
+                    "max_loss chooses the objective, and one was given",
+                    hint="leave one of them out",
+                )
+            promise = Promise(max_loss, confidence, reference, max_cost_share)
+        fitted = fit_router(
+            records,
             seed=seed,
-            data=DataDocument(
-                sha256=matrix.digest(),
-                n_questions=matrix.n_questions,
-                n_groups=len(set(matrix.groups)),
-                n_calibration=len(held_back),
-                n_errors=matrix.n_errors,
-            ),
-            arms=[arm.name for arm in parameters.arms],
-            task_types=list(parameters.task_types),
-            tasks=dict(sorted(zip(matrix.tasks, matrix.task_types, strict=True))),
-            features=FEATURE_VERSIONS,
-            objective=objective.to_json(),
-            backends={name: spec.to_json() for name, spec in sorted(specs.items())},
-            prices={name: asdict(price) for name, price in sorted((prices or {}).items())},
-            options=None if options is None else asdict(options),
+            objective=objective,
+            unit=unit,
+            backends=backends or {},
+            prices=prices or {},
+            options=options,
+            created=created,
+            promise=promise,
+            embedder=embedder,
         )
-        return cls(document, model_to_members(parameters))
+        router = cls(fitted.document, fitted.members, embedder=embedder)
+        router._check_objective()
+        return router
 
     @classmethod
-    def load(cls, path: str | Path, *, backends: Mapping[str, Backend] | None = None) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        backends: Mapping[str, Backend] | None = None,
+        embedder: Embedder | None = None,
+    ) -> Self:
         """Load a router that `save` wrote; needs neither scikit-learn nor LightGBM.
 
         Args:
             path: The artifact's folder.
             backends: Backends by model name, used instead of the stored descriptions.
+            embedder: What the router's embeddings come from, if it was fitted with any.
 
         Raises:
             ArtifactError: There is no artifact, or one of another kind.
@@ -184,11 +231,24 @@ class Router:
             ArtifactCorruptError: A byte was changed, or a member is missing or added.
         """
         artifact = read_artifact(Path(path), kind=KIND, schema_version=SCHEMA_VERSION)
+        if artifact.schema_version < SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} was written by an older version, whose features are no longer computed",
+                hint="fit the router again",
+                code="artifact-too-old",
+            )
         try:
             document = RouterDocument.model_validate(dict(artifact.body))
         except ValidationError as error:
-            raise ArtifactCorruptError(f"'manifest.json': {error}") from error
-        return cls(document, artifact.members, backends=backends)
+            raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
+        router = cls(document, artifact.members, backends=backends, embedder=embedder)
+        try:
+            router._check_objective()
+        except (InvalidInputError, NoAdmissibleArmError) as error:
+            raise ArtifactCorruptError(
+                f"'manifest.json': the default objective cannot be used: {one_line(error)}"
+            ) from error
+        return router
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the router as an artifact folder, whole or not at all.
@@ -209,13 +269,96 @@ class Router:
             overwrite=overwrite,
         )
 
-    def bind(self, backends: Mapping[str, Backend]) -> Self:
-        """Return the same router with backends by model name in the place of stored ones."""
-        return type(self)(self._document, self._members, backends=backends)
+    def bind(
+        self,
+        backends: Mapping[str, Backend] | None = None,
+        *,
+        caps: CallerCaps | None = None,
+        fallback: bool = False,
+        embedder: Embedder | None = None,
+    ) -> Self:
+        """Return the same router with backends by model name in the place of stored ones.
+
+        Args:
+            backends: Backends by model name.
+            caps: What each caller may have, for calls that name theirs; without, no limit.
+            fallback: Whether a model that is not served (the server answers 404, or nobody said
+                how it is reached) is replaced by the best arm of another one, with the reason
+                `arm-unavailable`, instead of being an error. Any other failure stays an error.
+            embedder: What the router's embeddings come from; the present one by default.
+        """
+        present = None if self._embedding is None else self._embedding.embedder
+        return type(self)(
+            self._document,
+            self._members,
+            backends=backends,
+            caps=caps,
+            fallback=fallback,
+            embedder=embedder or present,
+        )
+
+    def with_feedback(self, log: "FeedbackLog | str | Path") -> Self:
+        """Return the same router with a log that `record` writes to.
+
+        Args:
+            log: An open log, or the path of one; a path is opened without storing prompts.
+
+        Raises:
+            StoreError: The log cannot be written.
+        """
+        from ._feedback import FeedbackLog
+
+        router = copy.copy(self)
+        router._feedback = log if isinstance(log, FeedbackLog) else FeedbackLog.open(log)
+        return router
+
+    def record(
+        self,
+        decision: Decision | RoutedCompletion,
+        outcome: Outcome | str | bool | float | None = None,
+        *,
+        completion_tokens: int | None = None,
+        seconds: float | None = None,
+        log: "FeedbackLog | None" = None,
+    ) -> str:
+        """Write a decision, and what became of it, into the feedback log.
+
+        The outcome may come later: by recording the same decision again, or by its id with
+        `FeedbackLog.record_outcome`. Takes as long as the disk takes to flush.
+
+        Args:
+            decision: A decision of this router, or the answer it led to; the latter brings its
+                tokens and seconds along.
+            outcome: `correct`, `wrong`, `cut` or `error`, True or False, or a score in [0, 1];
+                `None` if it is not known yet.
+            completion_tokens: Tokens that were generated.
+            seconds: Wall seconds that it took.
+            log: Where to write, by default the log given to `with_feedback`.
+
+        Returns:
+            The decision's id.
+
+        Raises:
+            ConfigError: There is no log.
+            InvalidInputError: The decision is another router's, or a value cannot be used.
+            StoreError: The log cannot be written.
+        """
+        from ._feedback_entry import write_entry
+
+        if (target := log or self._feedback) is None:
+            raise ConfigError(
+                "the router has no feedback log",
+                hint="router = router.with_feedback(FeedbackLog.open(PATH)), or pass log=",
+                code="missing-feedback-log",
+            )
+        made = decision.decision if isinstance(decision, RoutedCompletion) else decision
+        self._check_own(made)
+        words = self._model.parameters.vocabulary.words
+        return write_entry(target, decision, outcome, words, completion_tokens, seconds)
 
     def describe(self) -> dict[str, Any]:
         """Return what the router is made of, as a JSON object."""
-        data = self._document.data
+        parameters = self._model.parameters
         return {
             "artifact_id": self.artifact_id,
             "created": self._document.created,
@@ -223,25 +366,65 @@ class Router:
             "arms": list(self._names),
             "task_types": list(self.task_types),
             "objective": self.objective.to_json(),
-            **data.model_dump(),
+            "guarantee": None if self.guarantee is None else self.guarantee.to_json(),
+            "learners": dict(parameters.blend),
+            "contenders": self._document.contenders,
+            "calibration": parameters.calibration.method,
+            "cascade": self._decider.describe_cascade(),
+            **self._document.data.model_dump(),
         }
 
+    def seen(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which prompts the router was fitted on, up to case and white space, `(n,)`."""
+        check_texts(prompts)
+        known = self._model.parameters.reference.seen
+        hashes = [int(prompt_hashes([prompt])[0]) for prompt in prompts]
+        return np.isin(np.array(hashes, dtype=np.uint64), known)
+
     def decide(
-        self, prompt: str, task: str | None = None, *, objective: Objective | None = None
+        self,
+        prompt: str | Sequence[Message],
+        task: str | None = None,
+        *,
+        objective: Objective | None = None,
+        caller: str | None = None,
+        exploration: "ThompsonSampling | None" = None,
+        rng: np.random.Generator | None = None,
     ) -> Decision:
         """Return the arm to use for a prompt, without calling any model.
 
         Args:
-            prompt: The user's text.
-            task: Its task type, or a task the router was fitted on; `None` guesses the type.
+            prompt: The user's text, or a conversation; its last user turn is what is routed, and
+                the other turns count for the cost of reading them.
+            task: Its task type, or a task the router was fitted on; `None` guesses it.
             objective: What to optimise, the router's default if `None`.
+            caller: Whom the call is for, where the router has caps; the call then counts, with
+                its expected tokens.
+            exploration: How much may be explored; nothing by default, and decisions are then
+                deterministic.
+            rng: Chance for the exploration; fresh entropy if `None`.
 
         Raises:
             UnknownNameError: The router was fitted on no such task or task type.
-            InvalidInputError: An arm has no cost in the objective's unit.
-            NoAdmissibleArmError: No arm satisfies the objective.
+            InvalidInputError: An arm has no cost in the objective's unit, or the prompt is no
+                text.
+            NoAdmissibleArmError: No arm satisfies the objective, or the caller may have none now.
+            ConfigError: The router needs an embedder.
         """
-        return self._decide([prompt], task, objective)[0]
+        turns = read_turns(prompt)
+        decision, ticket = self._decider.decide(
+            [turns.text],
+            Asked(
+                objective or self.objective,
+                task,
+                turns.more_bytes,
+                caller,
+                extra=self._features([turns.text]),
+                exploration=_chance(exploration, rng),
+            ),
+        )[0]
+        self._decider.settle(ticket, None)
+        return decision
 
     def decide_many(
         self, prompts: Sequence[str], task: str | None = None, *, objective: Objective | None = None
@@ -250,18 +433,53 @@ class Router:
 
         Raises:
             UnknownNameError: The router was fitted on no such task or task type.
-            InvalidInputError: An arm has no cost in the objective's unit.
+            InvalidInputError: An arm has no cost in the objective's unit, or a prompt is no text.
             NoAdmissibleArmError: No arm satisfies the objective for one of the prompts.
+            ConfigError: The router needs an embedder.
         """
-        return self._decide(prompts, task, objective) if prompts else []
+        check_texts(prompts)
+        if not prompts:
+            return []
+        asked = Asked(objective or self.objective, task, extra=self._features(prompts))
+        return [decision for decision, _ in self._decider.decide(prompts, asked)]
+
+    def explain(
+        self,
+        prompt: str | Sequence[Message],
+        task: str | None = None,
+        *,
+        objective: Objective | None = None,
+        n_neighbours: int = 5,
+    ) -> Explanation:
+        """Decide and say why: intervals, spread of tokens, similar measured questions.
+
+        Args:
+            prompt: See `decide`.
+            task: See `decide`.
+            objective: See `decide`.
+            n_neighbours: Most measured questions to name.
+
+        Raises:
+            InvalidInputError: See `decide`, as for all others.
+            NoAdmissibleArmError: No arm satisfies the objective.
+        """
+        decision = self.decide(prompt, task, objective=objective)
+        text = read_turns(prompt).text
+        known = bool(self.seen([text])[0])
+        return explain_decision(decision, text, self._model, n_neighbours, known)
 
     def predict(self, prompts: Sequence[str], task: str | None = None) -> Predictions:
         """Return p(correct), tokens, FLOPs and seconds of all arms for prompts, as arrays.
 
         Raises:
             UnknownNameError: The router was fitted on no such task or task type.
+            InvalidInputError: A prompt is no text.
+            ConfigError: The router needs an embedder.
         """
-        return self._model.predict(prompts, self._hint(task))
+        check_texts(prompts)
+        return self._decider.predict(
+            prompts, Asked(self.objective, task, extra=self._features(prompts))
+        )
 
     def expected_cost(
         self, predictions: Predictions, objective: Objective | None = None
@@ -271,10 +489,25 @@ class Router:
         Raises:
             InvalidInputError: An arm has no cost in this unit.
         """
-        unit = (objective or self.objective).unit
-        cost = cost_of_arms(predictions, self.arms, unit, self._prices)
-        check_known(cost, self.arms, unit)
-        return cost
+        return self._decider.cost(predictions, objective or self.objective)
+
+    def escalate(self, decision: Decision, evidence: Evidence | None, usage: Usage) -> Decision:
+        """Return what to do after the first answer of a two-stage decision.
+
+        Args:
+            decision: What `decide` returned; its `escalation` is set.
+            evidence: What the first answer says about itself; `None` if there is no answer.
+            usage: What the first call took.
+
+        Returns:
+            A decision for the arm to ask now (`escalated`), or for the same arm, to keep its
+            answer (`answer-kept`).
+
+        Raises:
+            InvalidInputError: The decision is for a single call, or of another router.
+        """
+        self._check_own(decision)
+        return self._decider.escalate(decision, evidence, usage)
 
     async def acomplete(
         self,
@@ -283,14 +516,23 @@ class Router:
         task: str | None = None,
         objective: Objective | None = None,
         options: DecodingOptions | None = None,
+        caller: str | None = None,
+        exploration: "ThompsonSampling | None" = None,
+        rng: np.random.Generator | None = None,
     ) -> RoutedCompletion:
         """Decide, run the chosen policy on the chosen model, and return the answer.
 
+        Where the decision is to look at the first answer's evidence, a second arm may be asked;
+        all tokens count.
+
         Args:
-            prompt: The user's text, or a conversation; its last user turn is what is routed.
+            prompt: See `decide`.
             task: See `decide`.
             objective: See `decide`.
             options: How to decode; by default as the outcomes were measured.
+            caller: See `decide`; its tokens are those that were really used.
+            exploration: See `decide`.
+            rng: See `decide`.
 
         Raises:
             InvalidInputError: The conversation has no user turn, or see `decide`.
@@ -298,16 +540,32 @@ class Router:
             ConfigError: Nobody said how the chosen model is reached.
             BackendError: The model could not be asked.
         """
-        messages = user_message(prompt) if isinstance(prompt, str) else tuple(prompt)
-        decision = self.decide(_routed_text(messages), task, objective=objective)
-        _LOG.info(
-            "%s chosen by %s (%s)", decision.arm.name, self.artifact_id, ", ".join(decision.reasons)
-        )
-        policy = build_policy(decision.policy)
-        backend = self._backends.get(decision.model)
-        require(backend, policy.needs)
-        completion = await policy.run(messages, backend, options or self._options)
-        return RoutedCompletion(decision, completion)
+        turns = read_turns(prompt)
+        chance = _chance(exploration, rng)
+        extra = None
+        if self._embedding is not None:
+            extra = await self._embedding.afeatures(turns.text)
+        gone: dict[str, Exception] = {}
+        rule = objective or self.objective
+        while True:
+            decision, ticket = self._decider.decide(
+                [turns.text],
+                Asked(rule, task, turns.more_bytes, caller, tuple(gone), extra, chance),
+            )[0]
+            used = 0
+            try:
+                routed = await self._run(decision, turns, options or self._options)
+                used = routed.usage.completion_tokens
+            except (BackendRequestError, ConfigError) as error:
+                gone[decision.model] = error
+                if not (self._fallback and is_gone(error)):
+                    raise
+                if gone.keys() >= {arm.model for arm in self.arms}:
+                    raise next(iter(gone.values())) from None
+                continue
+            finally:
+                self._decider.settle(ticket, used)
+            return routed
 
     def complete(
         self,
@@ -316,6 +574,9 @@ class Router:
         task: str | None = None,
         objective: Objective | None = None,
         options: DecodingOptions | None = None,
+        caller: str | None = None,
+        exploration: "ThompsonSampling | None" = None,
+        rng: np.random.Generator | None = None,
     ) -> RoutedCompletion:
         """Do what `acomplete` does, blocking; also callable while an event loop is running.
 
@@ -325,110 +586,54 @@ class Router:
             ConfigError: Nobody said how the chosen model is reached.
             BackendError: The model could not be asked.
         """
-        return run_sync(self.acomplete(prompt, task=task, objective=objective, options=options))
+        return run_sync(
+            self.acomplete(
+                prompt,
+                task=task,
+                objective=objective,
+                options=options,
+                caller=caller,
+                exploration=exploration,
+                rng=rng,
+            )
+        )
 
     async def aclose(self) -> None:
         """Close the backends that this router built for the running event loop."""
         await self._backends.aclose()
 
-    def _hint(self, task: str | None) -> int | None:
-        if task is None:
-            return None
-        return resolve_hint(task, self.task_types, self._document.tasks)
-
-    def _decide(
-        self, prompts: Sequence[str], task: str | None, objective: Objective | None
-    ) -> list[Decision]:
-        start = perf_counter()
-        objective = objective or self.objective
-        predictions = self.predict(prompts, task)
-        cost = self.expected_cost(predictions, objective)
-        choice_of, met = choose(predictions.p_correct, cost, objective)
-        chosen: list[int] = choice_of.tolist()
-        tail = ["task-guessed" if task is None else "task-given"]
-        tail += ["few-outcomes"] * (self._model.parameters.kind == "means")
-        latency_s = (perf_counter() - start) / len(prompts)
-        of_arms = zip(
-            predictions.p_correct.tolist(),
-            predictions.tokens.tolist(),
-            _as_lists(predictions.flops, self._without_flops),
-            _as_lists(predictions.seconds, self._without_seconds),
-            cost.tolist(),
-            strict=True,
+    async def _run(
+        self, decision: Decision, turns: Turns, options: DecodingOptions
+    ) -> RoutedCompletion:
+        answer = await ask(decision, turns.messages, self._backends, options)
+        if decision.escalation is None:
+            return RoutedCompletion(decision, answer)
+        after = self.escalate(decision, evidence_of(answer), answer.usage)
+        if after.arm == decision.arm:
+            return RoutedCompletion(after, answer)
+        better = await ask(after, turns.messages, self._backends, options)
+        whole = replace(
+            better, usage=answer.usage + better.usage, seconds=answer.seconds + better.seconds
         )
-        of_prompts = zip(chosen, met.tolist(), predictions.posterior.tolist(), of_arms, strict=True)
-        decisions: list[Decision] = []
-        for choice, is_met, posterior, (p, tokens, flops, seconds, price) in of_prompts:
-            decisions.append(
-                Decision(
-                    arm=self.arms[choice],
-                    candidates=tuple(map(Candidate, self._names, p, tokens, flops, seconds, price)),
-                    objective=objective,
-                    reasons=(*explain(objective, p, price, choice, is_met), *tail),
-                    task_posterior=dict(zip(self.task_types, posterior, strict=True)),
-                    features_version=self._features_version,
-                    artifact_id=self.artifact_id,
-                    latency_s=latency_s,
-                )
+        return RoutedCompletion(after, whole, n_calls=2)
+
+    def _features(self, prompts: Sequence[str]) -> NDArray[np.float64] | None:
+        return None if self._embedding is None else self._embedding.features(prompts)
+
+    def _check_objective(self) -> None:
+        """Check that the default objective can be followed."""
+        self._decider.cost(self._model.predict([""]), self.objective)
+        self._decider.resolve(self.objective)
+
+    def _check_own(self, decision: Decision) -> None:
+        if decision.artifact_id != self.artifact_id:
+            raise InvalidInputError(
+                f"the decision was made by the router {decision.artifact_id!r}, not by "
+                f"{self.artifact_id!r}"
             )
-        return decisions
 
 
-def _as_lists(values: NDArray[np.float64], unknown: Sequence[int]) -> list[list[Any]]:
-    """Return rows of numbers, `None` for the arms in `unknown`."""
-    lists = values.tolist()
-    for arm in unknown:
-        for row in lists:
-            row[arm] = None
-    return lists
-
-
-def _routed_text(messages: Sequence[Message]) -> str:
-    for message in reversed(messages):
-        if message.role == "user":
-            return message.content
-    raise InvalidInputError(
-        "the conversation has no user turn", hint="the last user turn is what is routed"
-    )
-
-
-def _default_objective(
-    model: OutcomeModel, matrix: OutcomeMatrix, unit: CostUnit, prices: Mapping[str, Price]
-) -> Objective:
-    """Select the default trade-off on questions the model was not fitted on."""
-    predictions = model.predict(matrix.prompts)
-    true = Predictions(
-        matrix.correct,
-        matrix.tokens,
-        matrix.prompt_tokens,
-        matrix.flops,
-        matrix.seconds,
-        predictions.posterior,
-    )
-    cost, true_cost = (
-        cost_of_arms(values, matrix.arms, unit, prices) for values in (predictions, true)
-    )
-    check_known(cost, matrix.arms, unit)
-    return select_tradeoff(predictions.p_correct, cost, matrix.correct, true_cost, unit)
-
-
-def _check_features(features: Mapping[str, int]) -> None:
-    if features == FEATURE_VERSIONS:
-        return
-    text = f"the router's features are {dict(features)}, this version computes {FEATURE_VERSIONS}"
-    if any(number > FEATURE_VERSIONS.get(name, 0) for name, number in features.items()):
-        raise ArtifactTooNewError(text, hint='pip install --upgrade "thinkroute"')
-    raise ArtifactError(text, hint="fit the router again")
-
-
-def _content_id(document: RouterDocument, members: Mapping[str, bytes]) -> str:
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
-    content = document.model_dump(exclude={"created", "producer"}) | {"members": digests}
-    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
-
-
-def _producer() -> str:
-    try:
-        return f"thinkroute {version('thinkroute')}"
-    except PackageNotFoundError:
-        return "thinkroute (not installed)"
+def _chance(
+    exploration: "ThompsonSampling | None", rng: np.random.Generator | None
+) -> "tuple[ThompsonSampling, np.random.Generator] | None":
+    return None if exploration is None else (exploration, rng or np.random.default_rng())

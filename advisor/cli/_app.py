@@ -10,10 +10,12 @@ from .calibrate import calibrate
 from .compare import compare
 from .demo import demo
 from .doctor import doctor
+from .drift import drift
 from .evaluate import evaluate
 from .fit import fit
 from .judge import judge
 from .load import load
+from .offpolicy import offpolicy
 from .recommend import recommend
 from .tables import tables
 
@@ -59,6 +61,8 @@ app.command()(compare)
 app.command()(judge)
 app.command()(load)
 app.command()(ask)
+app.command()(drift)
+app.command()(offpolicy)
 app.command()(recommend)
 app.add_typer(tables, name="tables")
 app.command()(doctor)

@@ -15,10 +15,14 @@ __all__ = [
     "build_backends",
     "expand_budgets",
     "prices_of",
+    "records_evidence",
     "split",
     "split_policies",
     "usual_options",
 ]
+
+_FREE_EVIDENCE = ("pocket", "transformers")
+"""Backends that compute the logits in this process anyway."""
 
 
 def split(text: str) -> list[str]:
@@ -168,3 +172,24 @@ def usual_options(backend: str) -> "DecodingOptions":
     from policies import DecodingOptions
 
     return DecodingOptions()
+
+
+def records_evidence(wanted: bool | None, name: str, backends: "Iterable[Backend]") -> bool:
+    """Return whether answers carry evidence.
+
+    Args:
+        wanted: What the user said; `None` leaves it to what costs nothing.
+        name: Kind of backend.
+        backends: The backends that will be asked.
+
+    Raises:
+        CapabilityError: Evidence is wanted, and a backend gives no log-probabilities.
+    """
+    if wanted is None:
+        return name in _FREE_EVIDENCE
+    if wanted:
+        from policies import Capability, require
+
+        for backend in backends:
+            require(backend, frozenset({Capability.LOGPROBS}))
+    return wanted

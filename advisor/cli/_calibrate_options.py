@@ -19,6 +19,7 @@ __all__ = [
     "Dialect",
     "Distributed",
     "DryRun",
+    "EvidenceOption",
     "GoldColumn",
     "GpusPerWorker",
     "GraderName",
@@ -146,6 +147,17 @@ Repeats = Annotated[
     int, typer.Option(min=1, help="Answers per question.", rich_help_panel=_DECODING)
 ]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")]
+EvidenceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--evidence/--no-evidence",
+        help="Keep what each answer says about its own reliability (log-probabilities, margin): "
+        "cascades are fitted from it. On by default where it costs nothing: pocket and "
+        "transformers.",
+        rich_help_panel=_DECODING,
+        show_default=False,
+    ),
+]
 PromptColumn = Annotated[str | None, typer.Option(rich_help_panel=_FILES)]
 GoldColumn = Annotated[str | None, typer.Option(rich_help_panel=_FILES)]
 OptionsColumn = Annotated[str | None, typer.Option(rich_help_panel=_FILES)]

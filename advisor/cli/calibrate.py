@@ -12,6 +12,7 @@ from ._arms import (
     build_backends,
     expand_budgets,
     prices_of,
+    records_evidence,
     split,
     split_policies,
     usual_options,
@@ -52,6 +53,7 @@ def calibrate(
     temperature: o.Temperature = 0.0,
     top_p: o.TopP = 1.0,
     repeats: o.Repeats = 1,
+    evidence: o.EvidenceOption = None,
     concurrency: o.Concurrency = None,
     race: o.Race = False,
     target_halfwidth: o.TargetHalfwidth = None,
@@ -133,6 +135,7 @@ def calibrate(
         max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
         temperature=temperature,
         top_p=top_p,
+        logprobs=records_evidence(evidence, backend, backends),
     )
     prices = prices_of(price, [one.model for one in backends])
     arms = tuple(

@@ -1,74 +1,93 @@
 """`advisor evaluate`: how a router does on questions it was not fitted on."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ._output import format_flops, format_interval, print_json, print_table, print_text, table
-from ._runs import load_run
-
-if TYPE_CHECKING:
-    from router import Evaluation
+from ._evaluation_views import show_evaluation
+from ._output import print_json, print_text
+from ._runs import ArmsOption, ModelsOption, RunArgument, TasksOption, load_checked
 
 __all__ = ["evaluate", "show_evaluation"]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder written by advisor calibrate.")],
-    model: Annotated[
-        str | None, typer.Option(help="Route among the arms of this model only.")
+    run: RunArgument,
+    models: ModelsOption = None,
+    arms: ArmsOption = None,
+    tasks: TasksOption = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Arm to compare with, MODEL:POLICY or POLICY; else the most accurate."),
     ] = None,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Accuracy that may be lost; .01 is 1 point.")
+    ] = 0.01,
+    confidence: Annotated[
+        float, typer.Option(help="One-sided confidence of the first line.")
+    ] = 0.95,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of folds, fits and bootstrap.")] = 0,
+    router: Annotated[
+        Path | None,
+        typer.Option(help="Judge this router on fresh outcomes, without cross-validation."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw accuracy over tokens: FILE.png, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare the router with fixed choices on held-out questions (grouped cross-validation).
 
-    Example: advisor evaluate runs/first
+    Example: advisor evaluate runs/first --reference reasoning@max --plot curve.svg
+
+    The first line is what may be relied on: tokens saved against the reference arm while losing
+    no more than the margin, with the confidence asked for, beside what the best fixed arm saves.
     """
-    records = load_run(run, model).records
-    from router import evaluate as cross_validate
+    loaded = load_checked(run, models, arms=arms, tasks=tasks)
+    from router import Router
+    from router import evaluate as judge
 
-    result = cross_validate(records, n_folds=folds, seed=seed)
+    with _progress() as show:
+        result = judge(
+            loaded.records,
+            reference=reference,
+            margin=margin,
+            confidence=confidence,
+            n_folds=folds,
+            seed=seed,
+            router=None if router is None else Router.load(router),
+            progress=show,
+        )
+    words = [] if plot is None else result.plot(plot)
     if as_json:
-        print_json({"run": str(run), **result.to_json()})
-    else:
-        show_evaluation(result)
+        print_json({"run": str(run), **loaded.to_json(), **result.to_json()})
+        return
+    show_evaluation(result)
+    if plot is not None:
+        print_text(f"picture: {plot}")
+    for line in words:
+        print_text(f"  {line}")
 
 
-def show_evaluation(result: "Evaluation") -> None:
-    """Print the rows of an evaluation and its headline."""
-    print_table(
-        table(
-            "held-out questions",
-            ("choice", "n", "accuracy [95%]", "tokens", "FLOPs"),
-            [
-                (
-                    row.name,
-                    str(row.n),
-                    format_interval(row.accuracy, row.ci_low, row.ci_high),
-                    f"{row.mean_tokens:.1f}",
-                    format_flops(row.mean_flops),
-                )
-                for row in result.rows
-            ],
-        )
-    )
-    against = result.comparison
-    print_text(
-        f"router against {against.reference}: {against.difference:+.3f} accuracy "
-        f"[{against.ci_low:+.3f}, {against.ci_high:+.3f}], "
-        f"{against.tokens_saved:.0%} of its tokens saved; paired on {result.n:,} questions, "
-        f"{result.n_folds} folds"
-    )
-    if result.headroom is not None:
-        cheap, best = result.headroom_arms
-        print_text(f"headroom between {cheap} and {best} captured: {result.headroom:.0%}")
-    if result.is_oracle_inflated:
-        print_text("the oracle picks among single samples: their noise flatters it")
-    if result.n_incomplete or result.n_errors:
-        print_text(
-            f"not judged: {result.n_incomplete} questions without an answer of every arm, "
-            f"{result.n_errors} infrastructure errors"
-        )
+@contextmanager
+def _progress() -> "Generator[Callable[[int, int], None] | None]":
+    """Yield a callback that keeps a bar on stderr; `None` off a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("folds", total=None)
+
+        def show(n_done: int, n_total: int) -> None:
+            bar.update(task, completed=n_done, total=n_total)
+
+        yield show

@@ -7,18 +7,24 @@ never become one arm. Nothing in a file is ever run or unpacked to the disk.
 
 from ._detect import AUTO, FORMATS, detect_format, read_outcomes
 from ._import import ImportSummary, OutcomeStore, SkippedRows, import_file
-from ._record import UNKNOWN_TASK_TYPE, ImportHints, SkippedRow
+from ._load import LoadedOutcomes, load_outcomes
+from ._record import UNKNOWN_TASK_TYPE, FileNote, ImportHints, SkippedRow
+from ._select import select_outcomes
 
 __all__ = [
     "AUTO",
     "FORMATS",
     "UNKNOWN_TASK_TYPE",
+    "FileNote",
     "ImportHints",
     "ImportSummary",
+    "LoadedOutcomes",
     "OutcomeStore",
     "SkippedRow",
     "SkippedRows",
     "detect_format",
     "import_file",
+    "load_outcomes",
     "read_outcomes",
+    "select_outcomes",
 ]

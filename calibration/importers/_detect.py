@@ -9,9 +9,9 @@ from policies import DataFileError, UnknownNameError
 from .._outcomes import ImportedOutcome
 from . import inspect, lm_eval, long, wide
 from ._head import FileHead, look_at
-from ._record import ImportHints, SkippedRow
+from ._record import FileNote, ImportHints, SkippedRow
 
-__all__ = ["AUTO", "FORMATS", "Format", "detect_format", "read_outcomes"]
+__all__ = ["AUTO", "FORMATS", "Format", "detect_format", "read_outcomes", "read_with_notes"]
 
 AUTO = "auto"
 
@@ -21,11 +21,11 @@ class Format(NamedTuple):
 
     Attributes:
         missing: Returns what a file lacks to be of the format, nothing if it is.
-        read: Yields a file's outcomes, and the rows that give none.
+        read: Yields a file's outcomes, the rows that give none, and what was made of the file.
     """
 
     missing: Callable[[FileHead, ImportHints], list[str]]
-    read: Callable[[Path, FileHead, ImportHints], Iterator[ImportedOutcome | SkippedRow]]
+    read: Callable[[Path, FileHead, ImportHints], Iterator[ImportedOutcome | SkippedRow | FileNote]]
 
 
 FORMATS: Mapping[str, Format] = {
@@ -70,6 +70,15 @@ def read_outcomes(
         UnknownNameError: There is no such format or metric.
         MissingPrerequisiteError: pyarrow is needed and not installed.
     """
+    for row in read_with_notes(path, hints, wanted=wanted):
+        if not isinstance(row, FileNote):
+            yield row
+
+
+def read_with_notes(
+    path: Path, hints: ImportHints = _NO_HINTS, *, wanted: str = AUTO
+) -> Iterator[ImportedOutcome | SkippedRow | FileNote]:
+    """Yield what `read_outcomes` does, and notes on what was made of the file as a whole."""
     name, head = _detect(path, hints, wanted)
     yield from FORMATS[name].read(path, head, hints)
 

@@ -1,18 +1,27 @@
 """From a file into a run store: checked first, then written."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from policies import DataFileError, InvalidInputError, PolicySpec, check_task_type
 
 from .._outcomes import ImportedOutcome, Outcome
-from ._detect import AUTO, detect_format, read_outcomes
-from ._record import ImportHints, SkippedRow
+from ._detect import AUTO, detect_format, read_outcomes, read_with_notes
+from ._record import FileNote, ImportHints, SkippedRow
 
-__all__ = ["ImportSummary", "OutcomeStore", "SkippedRows", "import_file"]
+__all__ = [
+    "ImportSummary",
+    "OutcomeStore",
+    "SkippedRows",
+    "SkippedTally",
+    "check_hints",
+    "import_file",
+    "refuse_empty",
+    "source_of",
+]
 
 _NO_HINTS = ImportHints()
 _WITH_METRIC = ("lm-eval", "inspect")
@@ -60,6 +69,7 @@ class ImportSummary:
         share_with_tokens: Share of its answers, errors left out, whose generated tokens are
             known, in [0, 1].
         skipped: Rows that gave no outcome.
+        notes: What was made of the file as a whole, such as how its questions are grouped.
     """
 
     format: str
@@ -73,6 +83,7 @@ class ImportSummary:
     models: tuple[str, ...]
     share_with_tokens: float
     skipped: tuple[SkippedRows, ...]
+    notes: tuple[str, ...] = ()
 
 
 def import_file(
@@ -96,28 +107,25 @@ def import_file(
         StoreError: The store cannot be written.
         MissingPrerequisiteError: pyarrow is needed and not installed.
     """
-    _check_hints(hints)
-    name = detect_format(path, hints, wanted=wanted)
-    if hints.metric is not None and name not in _WITH_METRIC:
-        raise InvalidInputError(
-            f"metric {hints.metric!r}: files of the format {name} have one score only",
-            hint="leave --metric out",
-        )
+    name = check_hints(path, hints, wanted)
     checked = _Tally()
-    for _ in checked.accepted(read_outcomes(path, hints, wanted=name)):
+    for _ in checked.accepted(read_with_notes(path, hints, wanted=name)):
         pass
     if not checked.n_outcomes:
-        first = next(iter(checked.skipped(path)), None)
-        reason = f"{first.reason} ({first.count} rows, first {first.example})" if first else "empty"
-        raise DataFileError(
-            f"no row gives an outcome: {reason}", path=path, hint="see docs/how-to/import.md"
-        )
+        refuse_empty(path, checked.skipped(path))
     again = _Tally().accepted(read_outcomes(path, hints, wanted=name))
-    rows = store.import_outcomes(again, _source(path, name, hints))
+    rows = store.import_outcomes(again, source_of(path, name, hints))
     return checked.summary(path, name, rows)
 
 
-def _check_hints(hints: ImportHints) -> None:
+def check_hints(path: Path, hints: ImportHints, wanted: str) -> str:
+    """Return the name of a file's format, having checked the hints on their own and with it.
+
+    Raises:
+        DataFileError: The file is of no known format.
+        InvalidInputError: A hint is malformed or means nothing for the format.
+        UnknownNameError: There is no such format.
+    """
     if hints.task_type is not None:
         check_task_type(hints.task_type)
     if hints.policy is not None:
@@ -125,9 +133,29 @@ def _check_hints(hints: ImportHints) -> None:
     for what, value in (("model", hints.model), ("task", hints.task)):
         if value is not None and not value.strip():
             raise InvalidInputError(f"the {what} {value!r} is no name", hint=f"give a {what}")
+    name = detect_format(path, hints, wanted=wanted)
+    if hints.metric is not None and name not in _WITH_METRIC:
+        raise InvalidInputError(
+            f"metric {hints.metric!r}: files of the format {name} have one score only",
+            hint="leave --metric out",
+        )
+    return name
 
 
-def _source(path: Path, name: str, hints: ImportHints) -> dict[str, str]:
+def refuse_empty(path: Path, skipped: Sequence[SkippedRows]) -> NoReturn:
+    """Raise the error of a file without a usable row.
+
+    Raises:
+        DataFileError: Always.
+    """
+    first = next(iter(skipped), None)
+    reason = f"{first.reason} ({first.count} rows, first {first.example})" if first else "empty"
+    raise DataFileError(
+        f"no row gives an outcome: {reason}", path=path, hint="see docs/how-to/import.md"
+    )
+
+
+def source_of(path: Path, name: str, hints: ImportHints) -> dict[str, str]:
     """Return where outcomes come from; the folder is nobody's business."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -135,6 +163,24 @@ def _source(path: Path, name: str, hints: ImportHints) -> dict[str, str]:
     given["metric"] = hints.metric
     told = {field: value for field, value in given.items() if value is not None}
     return {"file": path.name, "format": name, "sha256": digest, **told}
+
+
+class SkippedTally:
+    """Counts skipped rows by reason."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one row."""
+        count, first = self._found.get(reason, (0, where))
+        self._found[reason] = (count + 1, first)
+
+    def of_file(self, path: Path) -> tuple[SkippedRows, ...]:
+        """Return what was counted, the most frequent reason first."""
+        ordered = sorted(self._found.items(), key=lambda item: -item[1][0])
+        return tuple(SkippedRows(r, count, f"{path}:{where}") for r, (count, where) in ordered)
 
 
 class _Tally:
@@ -147,26 +193,30 @@ class _Tally:
         self._questions: set[int] = set()
         self._arms: set[tuple[str, str]] = set()
         self._task_of: dict[tuple[str, str], None] = {}
-        self._skipped: dict[str, tuple[int, str]] = {}
+        self._skipped = SkippedTally()
+        self._notes: list[str] = []
 
-    def accepted(self, rows: Iterable[ImportedOutcome | SkippedRow]) -> Iterator[ImportedOutcome]:
+    def accepted(
+        self, rows: Iterable[ImportedOutcome | SkippedRow | FileNote]
+    ) -> Iterator[ImportedOutcome]:
         """Yield the outcomes among the rows, each one once."""
         for row in rows:
-            if isinstance(row, SkippedRow):
-                self._skip(row.reason, row.where)
+            if isinstance(row, FileNote):
+                self._notes.append(row.text)
+            elif isinstance(row, SkippedRow):
+                self._skipped.add(row.reason, row.where)
             elif self._is_new(row):
                 self._count(row)
                 yield row
             else:
-                self._skip(
+                self._skipped.add(
                     "the same model, policy, question and repeat once more",
                     f"question {row.question_id!r}",
                 )
 
     def skipped(self, path: Path) -> tuple[SkippedRows, ...]:
         """Return the skipped rows by reason, the most frequent ones first."""
-        ordered = sorted(self._skipped.items(), key=lambda item: -item[1][0])
-        return tuple(SkippedRows(r, count, f"{path}:{where}") for r, (count, where) in ordered)
+        return self._skipped.of_file(path)
 
     def summary(self, path: Path, name: str, rows: int) -> ImportSummary:
         """Return what was counted."""
@@ -182,6 +232,7 @@ class _Tally:
             models=tuple(sorted({model for model, _ in self._arms})),
             share_with_tokens=self._n_with_tokens / max(self._n_answers, 1),
             skipped=self.skipped(path),
+            notes=tuple(self._notes),
         )
 
     def _is_new(self, row: ImportedOutcome) -> bool:
@@ -200,7 +251,3 @@ class _Tally:
         self._questions.add(hash(row.question_id))
         self._arms.add((row.model, row.policy))
         self._task_of[row.task, row.task_type] = None
-
-    def _skip(self, reason: str, where: str) -> None:
-        count, first = self._skipped.get(reason, (0, where))
-        self._skipped[reason] = (count + 1, first)

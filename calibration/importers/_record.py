@@ -11,6 +11,7 @@ from .._outcomes import Outcome
 
 __all__ = [
     "UNKNOWN_TASK_TYPE",
+    "FileNote",
     "ImportHints",
     "SkippedRow",
     "UnusableRowError",
@@ -43,6 +44,9 @@ class ImportHints:
         policy: Canonical policy string of all answers.
         metric: Which of several scores decides: `METRIC` or `METRIC,FILTER` for lm-eval, the
             name of a scorer, or `SCORER.KEY`, for inspect.
+        share_means: Whether a mean of generated tokens over several answers of a row is shared
+            out among them: their mean is then right, each single count made up. Without, such
+            counts stay unknown.
     """
 
     model: str | None = None
@@ -50,6 +54,7 @@ class ImportHints:
     task_type: str | None = None
     policy: str | None = None
     metric: str | None = None
+    share_means: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,19 @@ class SkippedRow:
 
     reason: str
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileNote:
+    """What was found out about a file as a whole, and what was made of it.
+
+    Attributes:
+        about: What it is about: `grouping` or `tokens`.
+        text: One sentence for people.
+    """
+
+    about: str
+    text: str
 
 
 class UnusableRowError(Exception):

@@ -2,18 +2,21 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from policies import InvalidInputError, ModelSize, PolicySpec, check_task_type
 
 from .._outcomes import ImportedOutcome, Outcome
+from ._grouping import Grouping, QuestionKey, find_grouping
 from ._head import FileHead
 from ._policies import PolicyNames, read_budget
 from ._record import (
     UNKNOWN_TASK_TYPE,
+    FileNote,
     ImportHints,
     SkippedRow,
     UnusableRowError,
@@ -37,6 +40,9 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "task": ("task",),
     "task type": ("task_type", "task_category"),
     "group": ("group",),
+    "language": ("lang", "language"),
+    "source": ("source_dataset",),
+    "source id": ("source_id",),
     "prompt": ("prompt",),
     "gold": ("gold",),
     "repeat": ("sample_idx", "repeat"),
@@ -55,6 +61,13 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 _NEEDED = ("question", "model", "mode", "outcome", "correct")
 _SAMPLE = re.compile(r"sample_ok_([1-9][0-9]{0,3})")
 _SPACES = re.compile(r"[^a-z0-9]+")
+_MAX_MEAN = 1e12
+_MAX_KNOWN = 100_000
+"""Questions that are kept to spare the work of reading them again, and the memory of their copies;
+beyond, they are forgotten, so that memory stays bounded."""
+_BELONGING = ("language", "group", "source", "source id")
+_QUESTION_CELLS = ("question", "task", *_BELONGING, "task type", "prompt", "gold")
+_ARM_CELLS = ("model", "mode", "budget", "billions", "size", "recipe")
 
 
 def missing(head: FileHead, hints: ImportHints) -> list[str]:
@@ -72,8 +85,10 @@ def missing(head: FileHead, hints: ImportHints) -> list[str]:
     return lacks
 
 
-def read(path: Path, head: FileHead, hints: ImportHints) -> Iterator[ImportedOutcome | SkippedRow]:
-    """Yield a table's outcomes.
+def read(
+    path: Path, head: FileHead, hints: ImportHints
+) -> Iterator[ImportedOutcome | SkippedRow | FileNote]:
+    """Yield a table's outcomes, after a note that says how its questions are grouped.
 
     Question ids are used as they are, unless one of them occurs in several tasks: then all of
     the file's become `TASK/ID`. Rows with the columns `n_samples` and `sample_ok_1`, ... are as
@@ -86,13 +101,20 @@ def read(path: Path, head: FileHead, hints: ImportHints) -> Iterator[ImportedOut
     found = _find(head)
     samples = _sample_columns(head)
     needed = {*found.values(), *samples}
-    is_ambiguous = "task" in found and _has_shared_ids(path, head, found)
-    table = _Table(path, hints, found, samples, PolicyNames(path), is_ambiguous)
+    is_ambiguous, grouping = _survey(path, head, found)
+    yield FileNote("grouping", grouping.note)
+    table = _Table(path, hints, found, samples, PolicyNames(path), is_ambiguous, grouping)
     for number, row in read_rows(path, head.kind, needed):
         try:
             yield from table.outcomes(number, row)
         except UnusableRowError as error:
             yield SkippedRow(error.reason, str(number))
+    if table.n_shared_out:
+        yield FileNote(
+            "tokens",
+            f"token counts of {table.n_shared_out:,} rows are means over several answers: each"
+            f" answer got its share, so that means are right and single counts are not",
+        )
 
 
 def _find(head: FileHead) -> dict[str, str]:
@@ -114,14 +136,73 @@ def _sample_columns(head: FileHead) -> list[str]:
     return [f"sample_ok_{i}" for i in range(1, n + 1)]
 
 
-def _has_shared_ids(path: Path, head: FileHead, found: Mapping[str, str]) -> bool:
-    question, task = found.get("question", ""), found["task"]
+def _survey(path: Path, head: FileHead, found: Mapping[str, str]) -> tuple[bool, Grouping]:
+    """Return whether one id stands for questions of several tasks, and how they are grouped."""
+    columns = {what: found[what] for what in ("question", "task", *_BELONGING) if what in found}
+    wanted = tuple(columns.values())
+    seen: dict[tuple[Any, ...], None] = {}
+    for _, row in read_rows(path, head.kind, set(wanted)):
+        # Nearly all rows repeat the cells of an earlier one. 1, 1.0 and True are equal, and three
+        # different texts.
+        cells = [row.get(name) for name in wanted]
+        try:
+            seen[(*cells, *map(type, cells))] = None
+        except TypeError:  # a list or an object, which cannot be looked up
+            with suppress(UnusableRowError):  # such a row will be skipped, and told then
+                texts = [text_of(cell) for cell in cells]
+                seen[(*texts, *map(type, texts))] = None
+    keys = [key for cells in seen if (key := _key_of(cells[: len(wanted)], columns)) is not None]
     tasks: dict[str, str] = {}
-    for _, row in read_rows(path, head.kind, {question, task}):
-        name = str(row.get(task))
-        if tasks.setdefault(str(row.get(question)), name) != name:
-            return True
-    return False
+    is_ambiguous = any(tasks.setdefault(key.identifier, key.task) != key.task for key in keys)
+    return is_ambiguous, find_grouping(keys)
+
+
+def _key_of(cells: Sequence[Any], columns: Mapping[str, str]) -> QuestionKey | None:
+    """Return what a row says of its question; `None` for a row that will be skipped."""
+    try:
+        key = QuestionKey.of_row(dict(zip(columns.values(), cells, strict=True)), columns)
+    except UnusableRowError:
+        return None
+    return key if key.identifier else None
+
+
+class _RowQuestion(NamedTuple):
+    """What the rows of one question have in common."""
+
+    identifier: str
+    group: str
+    task: str
+    task_type: str
+    prompt: str
+    gold: str
+
+
+class _RowArm(NamedTuple):
+    """What the rows of one arm have in common."""
+
+    model: str
+    size: int | None
+    policy: str
+    recipe: str
+
+
+class _Cells:
+    """The cells of a row that tell its question, or its arm, apart."""
+
+    def __init__(self, columns: Mapping[str, str], whats: Sequence[str]) -> None:
+        self._names = [columns[what] for what in whats if what in columns]
+
+    def of(self, row: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return them in a form that can be looked up, `None` if there is none."""
+        get = row.get
+        cells = [get(name) for name in self._names]
+        # 1, 1.0 and True are equal, and three different texts.
+        key = (*cells, *map(type, cells))
+        try:
+            hash(key)
+        except TypeError:  # a list or an object
+            return None
+        return key
 
 
 @dataclass(slots=True)
@@ -134,21 +215,27 @@ class _Table:
     samples: list[str]
     policies: PolicyNames
     is_ambiguous: bool
+    grouping: Grouping
+    n_shared_out: int = 0
     _task_types: dict[str, str] = field(default_factory=dict[str, str])
     _sizes: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    _questions: dict[tuple[Any, ...], _RowQuestion] = field(
+        default_factory=dict[tuple[Any, ...], _RowQuestion]
+    )
+    _arms: dict[tuple[Any, ...], _RowArm] = field(default_factory=dict[tuple[Any, ...], _RowArm])
+    _cells_of_question: _Cells = field(init=False)
+    _cells_of_arm: _Cells = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look up once which columns tell questions and arms apart."""
+        self._cells_of_question = _Cells(self.columns, _QUESTION_CELLS)
+        self._cells_of_arm = _Cells(self.columns, _ARM_CELLS)
 
     def outcomes(self, number: int, row: Mapping[str, Any]) -> Iterator[ImportedOutcome]:
         """Yield the outcomes of one row: one, or one per sampled answer."""
         judged = self._judged(row)
-        identifier = self._text(row, "question")
-        if not identifier:
-            raise UnusableRowError("'question_id' is empty")
-        task = self._text(row, "task") or self.hints.task or self.path.stem
-        question = f"{task}/{identifier}" if self.is_ambiguous else identifier
-        model = self._text(row, "model") or self.hints.model
-        if not model:
-            raise UnusableRowError("'model' is empty")
-        policy = self._policy(row, number)
+        question = self._question_of(row)
+        arm = self._arm_of(row, number)
         n_samples = len(judged)
         # Means over several answers are the counts of none of them.
         is_single = n_samples == 1
@@ -156,28 +243,69 @@ class _Table:
         completion_tokens = self._count(row, "completion_tokens") if is_single else None
         thinking_tokens = self._count(row, "thinking_tokens") if is_single else None
         seconds = self._seconds(row) if is_single else None
+        shares = None if is_single else self._shares(row, n_samples)
         for index, (outcome, score) in enumerate(judged):
             yield ImportedOutcome(
-                model=model,
-                size=self._size(row),
-                policy=policy,
-                recipe=self._text(row, "recipe"),
-                question_id=question,
-                group=self._text(row, "group") or question,
-                task=task,
-                task_type=self._task_type(row),
-                prompt=self._text(row, "prompt"),
-                gold=self._text(row, "gold"),
+                model=arm.model,
+                size=arm.size,
+                policy=arm.policy,
+                recipe=arm.recipe,
+                question_id=question.identifier,
+                group=question.group,
+                task=question.task,
+                task_type=question.task_type,
+                prompt=question.prompt,
+                gold=question.gold,
                 repeat=self._repeat(row) if is_single else index,
                 outcome=outcome,
                 score=score,
                 text=(self._text(row, "text") or None) if is_single else None,
                 thinking=(self._text(row, "thinking") or None) if is_single else None,
                 prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
+                completion_tokens=completion_tokens if shares is None else shares[index],
                 thinking_tokens=thinking_tokens,
                 seconds=seconds,
             )
+
+    def _question_of(self, row: Mapping[str, Any]) -> _RowQuestion:
+        cells = self._cells_of_question.of(row)
+        known = None if cells is None else self._questions.get(cells)
+        if known is not None:
+            return known
+        identifier = self._text(row, "question")
+        if not identifier:
+            raise UnusableRowError("'question_id' is empty")
+        task = self._text(row, "task") or self.hints.task or self.path.stem
+        own = f"{task}/{identifier}" if self.is_ambiguous else identifier
+        made = _RowQuestion(
+            identifier=own,
+            group=self.grouping.group_of(QuestionKey.of_row(row, self.columns), own),
+            task=task,
+            task_type=self._task_type(row),
+            prompt=self._text(row, "prompt"),
+            gold=self._text(row, "gold"),
+        )
+        if cells is not None:
+            if len(self._questions) >= _MAX_KNOWN:
+                self._questions.clear()
+            self._questions[cells] = made
+        return made
+
+    def _arm_of(self, row: Mapping[str, Any], number: int) -> _RowArm:
+        cells = self._cells_of_arm.of(row)
+        known = None if cells is None else self._arms.get(cells)
+        if known is not None:
+            return known
+        model = self._text(row, "model") or self.hints.model
+        if not model:
+            raise UnusableRowError("'model' is empty")
+        policy = self._policy(row, number)
+        made = _RowArm(model, self._size(row), policy, self._text(row, "recipe"))
+        if cells is not None:
+            if len(self._arms) >= _MAX_KNOWN:
+                self._arms.clear()
+            self._arms[cells] = made
+        return made
 
     def _judged(self, row: Mapping[str, Any]) -> list[tuple[Outcome, float | None]]:
         """Return outcome and partial credit of each answer that a row stands for."""
@@ -207,6 +335,20 @@ class _Table:
         if not math.isclose(sum(shares) / n_samples, correct, abs_tol=0.005):
             raise UnusableRowError("'correct' is not the mean of the sample_ok columns")
         return [(Outcome.CORRECT if share else Outcome.WRONG, None) for share in shares]
+
+    def _shares(self, row: Mapping[str, Any], n: int) -> list[int] | None:
+        """Return whole counts of `n` answers whose mean is the row's, if they may be made up."""
+        if not self.hints.share_means:
+            return None
+        name = self.columns.get("completion_tokens", "completion_tokens")
+        mean = number_of(row.get(name), name)
+        if mean is None:
+            return None
+        if not 0 <= mean <= _MAX_MEAN:
+            raise UnusableRowError(f"{name!r} is no count")
+        self.n_shared_out += 1
+        each, left = divmod(round(mean * n), n)
+        return [each + (index < left) for index in range(n)]
 
     def _policy(self, row: Mapping[str, Any], number: int) -> str:
         mode = self._text(row, "mode")

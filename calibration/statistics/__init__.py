@@ -1,5 +1,14 @@
 """Intervals, comparisons and sequential tests; importing this needs the standard library only."""
 
+from .betting import (
+    Wealth,
+    bet_against_mean,
+    betting_p_values,
+    betting_upper_bound,
+    binomial_p_values,
+    hoeffding_bentkus_p_values,
+    largest_standing,
+)
 from .censoring import AccuracyBounds, LengthCurve, accuracy_bounds, length_curve
 from .clustered import ClusterSums, clustered_proportion_interval
 from .equivalence import Equivalence, PairedCounts, equivalence_test, same_distribution
@@ -31,18 +40,25 @@ __all__ = [
     "Interval",
     "LengthCurve",
     "PairedCounts",
+    "Wealth",
     "accuracy_bounds",
     "anytime_difference_interval",
     "anytime_mean_interval",
     "anytime_paired_test",
     "anytime_proportion_interval",
     "benjamini_hochberg",
+    "bet_against_mean",
+    "betting_p_values",
+    "betting_upper_bound",
+    "binomial_p_values",
     "clopper_pearson_interval",
     "clustered_mean_interval",
     "clustered_proportion_interval",
     "clustered_stderr",
     "equivalence_test",
+    "hoeffding_bentkus_p_values",
     "holm",
+    "largest_standing",
     "length_curve",
     "log_bets_against",
     "mcnemar_exact",

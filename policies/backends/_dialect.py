@@ -99,7 +99,8 @@ class Dialect:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Everything a server of this kind can do."""
-        claims = set(self.abilities)
+        # Whether the model can look at them is for the server to say.
+        claims = {Capability.ATTACHMENTS, *self.abilities}
         if self.has_switch:
             claims.add(Capability.THINKING_SWITCH)
         if self.budget_path:

@@ -30,6 +30,7 @@ class GeneratedIds:
         token_ids: Generated ids without the end of turn.
         n_tokens: Their number, the end of turn included.
         logprobs: Log-probability of each, empty unless wanted.
+        margins: Gap between the two most likely ids at each place, empty where unknown.
         finish_reason: Why generation ended.
         seconds: How long it took.
         n_cached: Prompt tokens that were read from a cache.
@@ -41,6 +42,7 @@ class GeneratedIds:
     finish_reason: FinishReason
     seconds: float
     n_cached: int = 0
+    margins: tuple[float | None, ...] = ()
 
 
 class LocalModel:
@@ -88,7 +90,7 @@ class LocalModel:
             return _ALWAYS
         if self._thoughts is None:
             return _ALWAYS | {Capability.THINKING_SWITCH}
-        return frozenset(Capability)
+        return frozenset(Capability) - {Capability.ATTACHMENTS}
 
     def markers(self, *, thinking: bool) -> ThoughtMarkers | None:
         """Return how thoughts lie in the answers of one mode, `None` if it cannot be told."""
@@ -163,7 +165,7 @@ class LocalModel:
         given = request.continuation
         answer = (*given, *made.token_ids)
         split = split_ids(answer, self.markers(thinking=request.thinking))
-        logprobs = made.logprobs[max(0, split.answer_start - len(given)) : len(made.token_ids)]
+        said = slice(max(0, split.answer_start - len(given)), len(made.token_ids))
         decode = self.template.text
         return Completion(
             text=decode(answer[split.answer_start :]).lstrip("\n"),
@@ -178,6 +180,6 @@ class LocalModel:
             thinking=None if split.thought is None else decode(split.thought).strip("\n"),
             thinking_closed=split.is_closed,
             token_ids=made.token_ids,
-            evidence=Evidence(sum(logprobs) / len(logprobs), min(logprobs)) if logprobs else None,
+            evidence=Evidence.of_tokens(made.logprobs[said], made.margins[said]),
             wire=wire,
         )

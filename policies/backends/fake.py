@@ -34,6 +34,7 @@ class FakeAnswer:
             tokens that were left; `text` if `None`.
         samples: What sampling may give in place of `text`, chosen by the request's seed.
         logprob: Log-probability of every answer token.
+        margin: Gap between the two most likely tokens at every place of the answer.
         finish_reason: Why the model stops, unless the token cap comes first.
     """
 
@@ -43,6 +44,7 @@ class FakeAnswer:
     when_cut: str | Callable[[int], str] | None = None
     samples: tuple[str, ...] = ()
     logprob: float = -0.1
+    margin: float | None = None
     finish_reason: FinishReason = FinishReason.STOP
 
 
@@ -81,7 +83,8 @@ class FakeBackend:
         model: str = "fake",
         latency_s: float = 0.0,
         failures: Sequence[BackendError | None] = (),
-        capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.LOGIT_BIAS},
+        capabilities: frozenset[Capability] = frozenset(Capability)
+        - {Capability.LOGIT_BIAS, Capability.ATTACHMENTS},
         max_concurrency: int = 64,
     ) -> None:
         """Take a script.
@@ -187,7 +190,7 @@ class FakeBackend:
             thinking="".join(spoken[1 : n_thinking + 1]) if has_thought else None,
             thinking_closed=start <= len(spoken),
             token_ids=tuple(self._id(word) for word in stream),
-            evidence=Evidence(answer.logprob, answer.logprob)
+            evidence=Evidence(answer.logprob, answer.logprob, answer.margin)
             if request.logprobs and start < len(spoken)
             else None,
         )

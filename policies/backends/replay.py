@@ -14,12 +14,13 @@ One row is one recorded completion:
     thinking_closed     optional, true
     sample              optional, 0: which of several samples; a request's seed asks for it
     max_tokens          optional: the row answers only requests with exactly this cap
-    mean_logprob, min_logprob   optional
+    mean_logprob, min_logprob, margin, agreement   optional, see `Evidence`
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -144,7 +145,8 @@ class ReplayBackend:
             raise self._missing(str(key))
         if completion.usage.completion_tokens > request.max_tokens and exact is None:
             raise self._missing(f"{key} (the recorded answer is longer)")
-        if request.logprobs and completion.text and completion.evidence is None:
+        evidence = completion.evidence
+        if request.logprobs and completion.text and (evidence is None or not evidence.is_measured):
             raise self._missing(f"log-probabilities of {key}")
         return completion
 
@@ -168,7 +170,10 @@ def _capabilities(answers: Mapping[_Key, Completion]) -> frozenset[Capability]:
         Capability.THINKING_BUDGET: any(key.budget is not None for key in answers),
         Capability.HARD_BUDGET: any(key.budget is not None for key in answers),
         Capability.SAMPLES: any(key.sample for key in answers),
-        Capability.LOGPROBS: any(answer.evidence is not None for answer in answers.values()),
+        Capability.LOGPROBS: any(
+            answer.evidence is not None and answer.evidence.is_measured
+            for answer in answers.values()
+        ),
     }
     return frozenset(capability for capability, is_there in found.items() if is_there)
 
@@ -205,7 +210,6 @@ def _how(row: Mapping[str, object]) -> tuple[bool, int | None]:
 
 def _completion(row: Mapping[str, object]) -> Completion:
     thinking, thinking_tokens = row.get("thinking"), row.get("thinking_tokens")
-    mean, least = row.get("mean_logprob"), row.get("min_logprob")
     is_closed = row.get("thinking_closed")
     return Completion(
         text=str(row["text"]),
@@ -218,8 +222,16 @@ def _completion(row: Mapping[str, object]) -> Completion:
         seconds=_number(row["seconds"]),
         thinking=None if thinking is None else str(thinking),
         thinking_closed=True if is_closed is None else bool(is_closed),
-        evidence=None if mean is None else Evidence(_number(mean), _number(least)),
+        evidence=_evidence(row),
     )
+
+
+def _evidence(row: Mapping[str, object]) -> Evidence | None:
+    names = [field.name for field in fields(Evidence)]
+    given = {name: _number(row[name]) for name in names if row.get(name) is not None}
+    if ("mean_logprob" in given) != ("min_logprob" in given):
+        raise TypeError("has one of mean_logprob and min_logprob without the other")
+    return Evidence(**given) if given else None
 
 
 def _integer(value: object) -> int:

@@ -168,11 +168,20 @@ async def _logprobs(probe: BackendProbe) -> None:
     evidence = (await probe.ask(logprobs=True)).evidence
     if evidence is None:
         raise Failed("log-probabilities were asked for, and evidence is missing")
+    mean, least, margin = evidence.mean_logprob, evidence.min_logprob, evidence.margin
+    if mean is None or least is None:
+        raise Failed(f"log-probabilities were asked for, got {evidence}")
     expect(
-        math.isfinite(evidence.min_logprob)
-        and evidence.min_logprob <= evidence.mean_logprob + 1e-9
-        and evidence.mean_logprob <= 0.0,
+        math.isfinite(least) and least <= mean + 1e-9 and mean <= 0.0,
         f"expected min <= mean <= 0, got {evidence}",
+    )
+    expect(
+        margin is None or (math.isfinite(margin) and margin >= 0.0),
+        f"expected a finite margin >= 0 or None, got {evidence}",
+    )
+    expect(
+        evidence.agreement is None,
+        f"one sample agrees with nobody, and yet there is {evidence}",
     )
 
 

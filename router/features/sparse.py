@@ -7,19 +7,40 @@ search. All scores (one per fitted target) come out of one pass over a prompt's 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise, repeat
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPARSE_VERSION", "LinearScores", "Terms", "Vocabulary"]
+from .text import WORD_CLASSES
 
-SPARSE_VERSION = 1
+__all__ = ["SPARSE_VERSION", "FoundWords", "LinearScores", "Terms", "Vocabulary"]
+
+SPARSE_VERSION = 2
 """Raised whenever the same words give other term weights."""
 
 
 _T = TypeVar("_T", int, bytes)
+
+_MAX_COUNT = 255
+# 1 + ln(count); nothing is gained by telling higher counts apart.
+_DAMPED = 1.0 + np.log(np.maximum(np.arange(_MAX_COUNT + 1), 1))
+
+
+class FoundWords(NamedTuple):
+    """The words of some texts, looked up once for everything that counts them.
+
+    Attributes:
+        ids: Position of each word of all texts in a row, counted from 1; 0 for unknown words.
+        lengths: Number of words of each text, shape `(n_texts,)`.
+        classes: Class of each word in `WORD_CLASSES`, 0 for every other word.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    classes: NDArray[np.uint8]
 
 
 class Terms(NamedTuple):
@@ -36,7 +57,7 @@ class Terms(NamedTuple):
     values: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vocabulary:
     """Known words and word pairs with their inverse document frequencies.
 
@@ -86,30 +107,67 @@ class Vocabulary:
         """Number of words and pairs."""
         return len(self.idf)
 
-    def terms(self, documents: Sequence[list[bytes]]) -> Terms:
-        """Return the TF-IDF rows of texts given as words."""
+    @cached_property
+    def _table(self) -> tuple[dict[bytes, int], NDArray[np.uint8]]:
+        """Return positions of known words and class words, and the class of each position.
+
+        A class word that is not in the vocabulary stands behind its end.
+        """
+        positions = dict(self.words)
+        classes = {
+            word: k for k, members in enumerate(WORD_CLASSES.values(), 1) for word in members
+        }
+        for word in classes:
+            positions.setdefault(word, len(positions) + 1)
+        of_position = np.zeros(len(positions) + 1, dtype=np.uint8)
+        for word, index in classes.items():
+            of_position[positions[word]] = index
+        return positions, of_position
+
+    def look_up(self, documents: Sequence[list[bytes]]) -> FoundWords:
+        """Look up the words of texts."""
+        positions, classes = self._table
         lengths = np.fromiter(map(len, documents), np.int64, len(documents))
-        found = map(self.words.get, chain.from_iterable(documents), repeat(0))
-        ids = np.fromiter(found, np.int64, int(lengths.sum()))
-        offsets = np.repeat(np.arange(len(documents)) * self.n_terms, lengths)
-        keys = (offsets + ids - 1)[ids > 0]
+        words = documents[0] if len(documents) == 1 else chain.from_iterable(documents)
+        ids = np.fromiter(map(positions.get, words, repeat(0)), np.int64, int(lengths.sum()))
+        found = classes[ids]
+        ids[ids > len(self.words)] = 0
+        return FoundWords(ids, lengths, found)
+
+    def terms(self, found: FoundWords) -> Terms:
+        """Return the TF-IDF rows of texts."""
+        ids, n_texts = found.ids, len(found.lengths)
+        if n_texts == 1:
+            keys = ids[ids > 0] - 1
+        else:
+            offsets = np.repeat(np.arange(n_texts) * self.n_terms, found.lengths)
+            keys = (offsets + ids - 1)[ids > 0]
         if len(self.pairs) and len(ids) > 1:
             # A code with an unknown word (0) in it is in no vocabulary.
             codes = ids[:-1] * (len(self.words) + 1) + ids[1:]
-            place = np.minimum(self.pairs.searchsorted(codes), len(self.pairs) - 1)
+            place = self.pairs.searchsorted(codes)
+            np.minimum(place, len(self.pairs) - 1, out=place)
             is_pair = self.pairs[place] == codes
-            is_pair &= offsets[:-1] == offsets[1:]
-            pair_keys = (offsets[:-1] + place)[is_pair] + len(self.words)
-            keys = np.concatenate((keys, pair_keys))
-        return self._weigh(keys, len(documents))
+            if n_texts > 1:
+                is_pair &= offsets[:-1] == offsets[1:]  # pyright: ignore[reportPossiblyUnbound]
+                place += offsets[:-1]  # pyright: ignore[reportPossiblyUnbound]
+            keys = np.concatenate((keys, place[is_pair] + len(self.words)))
+        return self._weigh(keys, n_texts)
 
     def _weigh(self, keys: NDArray[np.int64], n_texts: int) -> Terms:
+        if n_texts == 1:
+            counts = np.bincount(keys)
+            terms = counts.nonzero()[0]
+            values = _DAMPED[np.minimum(counts[terms], _MAX_COUNT)] * self.idf[terms]
+            starts = np.zeros(min(len(terms), 1), dtype=np.int64)
+            rows = np.zeros(len(terms), dtype=np.int64)
+            return Terms(rows, terms, values / _norms(values, starts))
         keys.sort()
         starts, counts = _runs(keys)
         rows, terms = np.divmod(keys[starts], self.n_terms)
-        values = (1.0 + np.log(counts)) * self.idf[terms]
-        norms = np.sqrt(np.bincount(rows, weights=values * values, minlength=n_texts))
-        return Terms(rows, terms, values / norms[rows])
+        values = _DAMPED[np.minimum(counts, _MAX_COUNT)] * self.idf[terms]
+        row_starts, row_counts = _runs(rows)
+        return Terms(rows, terms, values / np.repeat(_norms(values, row_starts), row_counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +188,19 @@ class LinearScores:
         A text's scores do not depend on which other texts are in the batch.
         """
         scores = np.broadcast_to(self.intercepts, (n_texts, len(self.intercepts))).copy()
-        if len(terms.rows):
-            parts = self.weights[terms.terms] * terms.values[:, np.newaxis]
-            starts, _ = _runs(terms.rows)
-            scores[terms.rows[starts]] += np.add.reduceat(parts, starts, axis=0)
+        starts, counts = _runs(terms.rows)
+        values = terms.values.astype(np.float32)
+        # einsum and not @: BLAS rounds differently from machine to machine.
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+            part = slice(start, start + count)
+            weights = self.weights[terms.terms[part]]
+            scores[terms.rows[start]] += np.einsum("t,ts->s", values[part], weights)
         return scores
+
+
+def _norms(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the Euclidean length of each run of values."""
+    return np.sqrt(np.add.reduceat(values * values, starts)) if len(starts) else np.ones(0)
 
 
 def _runs(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

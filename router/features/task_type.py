@@ -1,40 +1,97 @@
-"""The task type of a prompt: a guess from its words, or what the caller says."""
+"""The task of a prompt: a guess from its words, or what the caller says."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import UnknownNameError
+from policies import InvalidInputError, UnknownNameError
 
-__all__ = ["hinted_posterior", "posterior_from_logits", "resolve_hint"]
+__all__ = ["Label", "label_questions", "posterior_from_logits", "resolve_hint"]
+
+_MIN_QUESTIONS = 20
+_MAX_LABELS = 64
 
 
-def posterior_from_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return class probabilities (softmax over the last axis), same shape as `logits`."""
+class Label(NamedTuple):
+    """What questions are told apart by: a task, or the small tasks of one task type together.
+
+    Attributes:
+        name: Name of the task, or of the task type for its small tasks.
+        task_type: The task type.
+    """
+
+    name: str
+    task_type: str
+
+
+def label_questions(
+    tasks: Sequence[str], task_types: Sequence[str]
+) -> tuple[tuple[Label, ...], NDArray[np.int64]]:
+    """Return the labels and the label of each question.
+
+    A task with at least 20 questions is a label of its own, up to the 63 largest; what is left
+    of each task type is one label together.
+
+    Args:
+        tasks: Task of each question.
+        task_types: Task type of each question.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for pair in zip(tasks, task_types, strict=True):
+        counts[pair] = counts.get(pair, 0) + 1
+    n_types = len(set(task_types))
+    large = sorted(
+        (pair for pair in counts if counts[pair] >= _MIN_QUESTIONS),
+        key=lambda pair: (-counts[pair], pair),
+    )[: max(_MAX_LABELS - n_types, 0)]
+    own = set(large)
+    label_of = {pair: Label(*(pair if pair in own else (pair[1], pair[1]))) for pair in counts}
+    labels = tuple(sorted(set(label_of.values())))
+    position = {label: index for index, label in enumerate(labels)}
+    pairs = zip(tasks, task_types, strict=True)
+    return labels, np.array([position[label_of[pair]] for pair in pairs], dtype=np.int64)
+
+
+def posterior_from_logits(
+    logits: NDArray[np.float64], allowed: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Return label probabilities (softmax over the last axis), same shape as `logits`.
+
+    Args:
+        logits: Logits of the labels.
+        allowed: Labels that are possible; the others get probability 0.
+    """
+    if allowed is not None:
+        logits = np.where(allowed, logits, -np.inf)
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
-def hinted_posterior(index: int, n_texts: int, n_types: int) -> NDArray[np.float64]:
-    """Return certainty about type `index` for every text, shape `(n_texts, n_types)`."""
-    posterior = np.zeros((n_texts, n_types))
-    posterior[:, index] = 1.0
-    return posterior
+def resolve_hint(hint: str, labels: Sequence[Label], tasks: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Return which labels a hint leaves, shape `(n_labels,)`.
 
-
-def resolve_hint(hint: str, task_types: Sequence[str], tasks: Mapping[str, str]) -> int:
-    """Return the position in `task_types` of a hint, a task type or the name of a task.
+    The name of a task leaves its own label, or the one of its type's small tasks; a task type
+    leaves all labels of that type, and the text decides among them.
 
     Args:
         hint: What the caller gave as `task=`.
-        task_types: Task types the router was fitted on.
+        labels: Labels of the router.
         tasks: Task type of every task the router was fitted on.
 
     Raises:
         UnknownNameError: The router has seen neither such a task type nor such a task.
+        InvalidInputError: The hint is no text.
     """
-    name = tasks.get(hint, hint)
-    if name not in task_types:
+    if not isinstance(hint, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's
+        raise InvalidInputError(f"task is a {type(hint).__name__}, expected a text")
+    task_types = {label.task_type for label in labels}
+    if hint in tasks:
+        names = {hint, tasks[hint]}
+        of_task = [label.name == hint and label.task_type == tasks[hint] for label in labels]
+        pooled = [label.name in names and label.task_type == tasks[hint] for label in labels]
+        return np.array(of_task if any(of_task) else pooled, dtype=np.bool_)
+    if hint not in task_types:
         raise UnknownNameError("task", hint, {*task_types, *tasks})
-    return task_types.index(name)
+    return np.array([label.task_type == hint for label in labels], dtype=np.bool_)

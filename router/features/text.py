@@ -1,31 +1,47 @@
-"""Hand-made features of a prompt: lengths, characters, markers of options, code and questions.
+"""Hand-made features of a prompt: lengths, characters, scripts, markers of options and code.
 
 Everything is counted on bytes with C-speed primitives (a byte histogram, `bytes.count`,
 `bytes.translate`), because this runs once per decision.
 """
 
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TEXT_FEATURES", "TEXT_VERSION", "ReadText", "read_text", "text_features"]
+__all__ = [
+    "MAX_BYTES",
+    "N_WORD_CLASSES",
+    "TEXT_FEATURES",
+    "TEXT_VERSION",
+    "WORD_CLASSES",
+    "ReadText",
+    "read_text",
+    "text_features",
+]
 
-TEXT_VERSION = 1
+TEXT_VERSION = 2
 """Raised whenever the same prompt gives other numbers or other words."""
+
+MAX_BYTES = 16_384
+"""Of a longer prompt the first three quarters of this and the last quarter are read."""
+
+_HEAD = MAX_BYTES * 3 // 4
 
 
 class ReadText(NamedTuple):
     """A prompt, read once.
 
     Attributes:
-        data: The prompt as UTF-8.
+        n_bytes: Length of the prompt in UTF-8, before it was clipped to `MAX_BYTES`.
+        data: The prompt as UTF-8, clipped.
         folded: Lower case, digits as `0`, ASCII punctuation as spaces, a space at both ends.
-        words: The words of `folded`.
+        words: The words of `folded`; a run without spaces of a script that writes none (Thai,
+            Chinese, Japanese, ...) gives its pairs of neighbouring characters instead.
     """
 
+    n_bytes: int
     data: bytes
     folded: bytes
     words: list[bytes]
@@ -46,24 +62,40 @@ def _folding_table() -> bytes:
 
 _FOLD = _folding_table()
 
-# Characters that are counted together, by name of the feature.
+# Bytes that are counted together, by name of the feature. Scripts are told by the first byte of a
+# character in UTF-8, so each character counts once.
 _CLASSES = {
     "n_digits": b"0123456789",
     "n_upper": b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "n_operators": b"+-*/=^<>%",
+    "n_operators": b"+-*/=^<>",
+    "n_percent": b"%",
+    "n_dollar": b"$",
     "n_question_marks": b"?",
     "n_commas": b",",
     "n_stops": b".!;:",
     "n_newlines": b"\n",
     "n_brackets": b"()[]",
     "n_braces": b"{}",
-    "n_latex": b"\\$",
+    "n_backslashes": b"\\",
     "n_quotes": b"\"'",
     "n_backticks": b"`",
-    "n_non_ascii": bytes(range(128, 256)),
+    "n_latin_marked": bytes(range(0xC2, 0xCA)),
+    "n_greek": b"\xce\xcf",
+    "n_cyrillic": bytes(range(0xD0, 0xD4)),
+    "n_hebrew_arabic": bytes(range(0xD6, 0xDE)),
+    "n_indic_thai": b"\xe0",
+    "n_symbols": b"\xe2",
+    "n_kana": b"\xe3",
+    "n_han": bytes(range(0xE4, 0xEA)),
+    "n_hangul": bytes(range(0xEA, 0xEE)),
+    "n_beyond": bytes(range(0xF0, 0xF5)),
 }
-# Words that are counted together, by name of the feature.
-_WORDS = {
+_SHARES = ("n_digits", "n_operators")
+WORD_CLASSES = {
+    "n_one_digit": (b"0",),
+    "n_two_digits": (b"00",),
+    "n_three_digits": (b"000",),
+    "n_more_digits": tuple(b"0" * n for n in range(4, 12)),
     "n_what": (b"what",),
     "n_which": (b"which",),
     "n_who_when_where": (b"who", b"whom", b"whose", b"when", b"where"),
@@ -80,6 +112,11 @@ _WORDS = {
     "n_code_words": (b"def", b"return", b"function", b"class", b"import", b"print"),
     "n_proof_words": (b"prove", b"show", b"explain", b"because"),
 }
+"""Words that are counted together, by name of the feature; class 0 is every other word."""
+
+N_WORD_CLASSES = len(WORD_CLASSES) + 1
+"""Word classes, class 0 included."""
+
 # Pairs of those classes in a row.
 _WORD_PAIRS = {"n_of_the": ("n_of", "n_the"), "n_how_many": ("n_how", "n_many_much")}
 
@@ -89,24 +126,20 @@ TEXT_FEATURES: tuple[str, ...] = (
     *_WORD_PAIRS,
     "n_numbers",
     "n_option_marks",
+    "n_code_fences",
     "mean_word_bytes",
     *_CLASSES,
     "digit_share",
     "operator_share",
-    "non_ascii_share",
-    *_WORDS,
+    "ascii_share",
+    *WORD_CLASSES,
 )
 """Names of the columns of `text_features`."""
 
 _N_CHARACTER_CLASSES = len(_CLASSES) + 1
-_N_WORD_CLASSES = len(_WORDS) + 1
-_SHARES = [list(_CLASSES).index(name) for name in ("n_digits", "n_operators", "n_non_ascii")]
-# Class 0 is every other character, every other word.
-_CLASS_OF_WORD = {
-    word: index for index, words in enumerate(_WORDS.values(), start=1) for word in words
-}
+_SHARE_COLUMNS = [list(_CLASSES).index(name) for name in _SHARES]
 _PAIR_OF_THE, _PAIR_HOW_MANY = (
-    bytes((list(_WORDS).index(first) + 1, list(_WORDS).index(second) + 1))
+    bytes((list(WORD_CLASSES).index(first) + 1, list(WORD_CLASSES).index(second) + 1))
     for first, second in _WORD_PAIRS.values()
 )
 
@@ -120,57 +153,95 @@ def _character_table() -> bytes:
 
 
 _CLASS_OF_CHARACTER = _character_table()
+_NON_ASCII = bytes(range(128, 256))
+# The shortest run that is surely several words: three characters of three bytes.
+_RUN_BYTES = 9
+_FIRST_OF_THREE_BYTES = 0xE0
 
 
 def read_text(prompt: str) -> ReadText:
     """Return the bytes and words of a prompt; a lone surrogate reads as `?`."""
     data = prompt.encode("utf-8", "replace")
-    lower = data if len(data) == len(prompt) else prompt.lower().encode("utf-8", "replace")
+    n_bytes = len(data)
+    if n_bytes > MAX_BYTES:
+        data = data[:_HEAD] + b"\n" + data[_HEAD - MAX_BYTES :]
+    if n_bytes == len(prompt):  # ASCII only
+        folded = b" %b " % data.translate(_FOLD)
+        return ReadText(n_bytes, data, folded, folded.split())
+    lower = data.decode("utf-8", "ignore").lower().encode()
     folded = b" %b " % lower.translate(_FOLD)
-    return ReadText(data, folded, folded.split())
+    return ReadText(n_bytes, data, folded, list(_without_runs(folded.split())))
 
 
-def text_features(texts: Sequence[ReadText]) -> NDArray[np.float64]:
+def _without_runs(words: list[bytes]) -> Iterator[bytes]:
+    for word in words:
+        if len(word) < _RUN_BYTES or word[0] < _FIRST_OF_THREE_BYTES:
+            yield word
+            continue
+        characters = word.decode()
+        for start in range(len(characters) - 1):
+            yield characters[start : start + 2].encode()
+
+
+def text_features(
+    texts: Sequence[ReadText], word_classes: NDArray[np.uint8]
+) -> NDArray[np.float64]:
     """Return the hand-made features, shape `(n_texts, len(TEXT_FEATURES))`, all finite.
 
-    Counts are per prompt, `mean_word_bytes` is in bytes, shares are per byte in [0, 1].
+    Counts are per prompt as far as it is read, `n_bytes` counts all of it, `mean_word_bytes` is
+    in bytes, shares are per byte read, in [0, 1].
+
+    Args:
+        texts: The prompts.
+        word_classes: Class of each word of all texts in a row, as `Vocabulary.look_up` gives it.
     """
     characters: list[bytes] = []
-    word_classes: list[bytes] = []
     rest: list[tuple[int, ...]] = []
-    for data, folded, words in texts:
+    classes = word_classes.tobytes()
+    end = 0
+    for n_bytes, data, folded, words in texts:
         characters.append(data.translate(_CLASS_OF_CHARACTER))
-        classes = bytes(map(_CLASS_OF_WORD.get, words, repeat(0)))
-        word_classes.append(classes)
+        start, end = end, end + len(words)
         rest.append(
             (
-                len(data),
+                n_bytes,
                 len(words),
-                classes.count(_PAIR_OF_THE),
-                classes.count(_PAIR_HOW_MANY),
+                classes.count(_PAIR_OF_THE, start, end),
+                classes.count(_PAIR_HOW_MANY, start, end),
                 folded.count(b" 0"),
                 data.count(b"B)") + data.count(b"\nB"),
+                data.count(b"```"),
+                len(data),
             )
         )
-    counts = np.array(rest, dtype=np.float64).reshape(len(texts), 6)
-    n_bytes, n_words = counts[:, :1], counts[:, 1:2]
-    in_classes = _histograms(characters, _N_CHARACTER_CLASSES)
+    counts = np.array(rest, dtype=np.float64).reshape(len(texts), 8)
+    n_words, n_read = counts[:, 1:2], np.maximum(counts[:, 7:], 1.0)
+    is_ascii = [len(data) == n_bytes and data.isascii() for n_bytes, data, _, _ in texts]
+    in_classes = _histograms(b"".join(characters), list(map(len, characters)), _N_CHARACTER_CLASSES)
+    n_non_ascii = np.array(
+        [
+            [0.0] if ascii_only else [len(data) - len(data.translate(None, _NON_ASCII))]
+            for ascii_only, (_, data, _, _) in zip(is_ascii, texts, strict=True)
+        ]
+    ).reshape(len(texts), 1)
+    lengths = [len(words) for _, _, _, words in texts]
     return np.concatenate(
         (
-            counts,
-            n_bytes / np.maximum(n_words, 1.0),
+            counts[:, :7],
+            n_read / np.maximum(n_words, 1.0),
             in_classes,
-            in_classes[:, _SHARES] / np.maximum(n_bytes, 1.0),
-            _histograms(word_classes, _N_WORD_CLASSES),
+            in_classes[:, _SHARE_COLUMNS] / n_read,
+            1.0 - n_non_ascii / n_read,
+            _histograms(classes, lengths, N_WORD_CLASSES),
         ),
         axis=1,
     )
 
 
-def _histograms(parts: Sequence[bytes], n_classes: int) -> NDArray[np.float64]:
+def _histograms(values: bytes, lengths: list[int], n_classes: int) -> NDArray[np.float64]:
     """Count each class but 0 in each part, shape `(n_parts, n_classes - 1)`."""
-    values = np.frombuffer(b"".join(parts), dtype=np.uint8)
-    offsets = np.arange(len(parts)) * n_classes
-    keys = values + np.repeat(offsets, list(map(len, parts))) if len(parts) > 1 else values
-    counts = np.bincount(keys, minlength=len(parts) * n_classes)
-    return counts.reshape(len(parts), n_classes)[:, 1:].astype(np.float64)
+    keys: NDArray[np.generic] = np.frombuffer(values, dtype=np.uint8)
+    if len(lengths) > 1:
+        keys = keys + np.repeat(np.arange(len(lengths)) * n_classes, lengths)
+    counts = np.bincount(keys, minlength=len(lengths) * n_classes)
+    return counts.reshape(len(lengths), n_classes)[:, 1:].astype(np.float64)

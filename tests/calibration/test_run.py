@@ -165,7 +165,6 @@ class Relabelled(FakeBackend):
         make_plan(Relabelled(revision="1"), options=replace(OPTIONS, max_thinking_tokens=65)),
         make_plan(Relabelled(revision="1"), options=replace(OPTIONS, temperature=0.1)),
         make_plan(Relabelled(revision="1"), options=replace(OPTIONS, top_p=0.9)),
-        make_plan(Relabelled(revision="1"), options=replace(OPTIONS, logprobs=True)),
         make_plan(Relabelled(revision="1"), seed=1),
         make_plan(Relabelled(revision="1"), tasks=(make_task(12, "other"),)),
     ],
@@ -184,6 +183,12 @@ def test_what_cannot_change_an_answer_keeps_its_key() -> None:
     )
     assert keys(plan) == keys(same)
     assert keys(plan) < keys(make_plan(Relabelled(revision="1", adapter="x"), n=20))
+
+
+def test_asking_for_evidence_keeps_the_keys() -> None:
+    asking = replace(OPTIONS, logprobs=True)
+    plans = [make_plan(Relabelled(revision="1"), options=one) for one in (OPTIONS, asking)]
+    assert keys(plans[0]) == keys(plans[1])
 
 
 def test_keys_stay_what_they_are(golden_json: Callable[[str, object], None]) -> None:

@@ -549,7 +549,7 @@ def test_closing_twice_is_harmless(path: Path) -> None:
     assert n_stored(path) == 2
 
 
-def test_the_schema_is_the_one_of_version_2(
+def test_the_schema_is_the_one_of_version_3(
     filled: Path, golden_json: Callable[[str, object], None]
 ) -> None:
     with sqlite3.connect(filled) as connection:
@@ -559,14 +559,19 @@ def test_the_schema_is_the_one_of_version_2(
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
         }
     connection.close()
-    golden_json("calibration/store_schema_v2.json", {"version": version, "tables": tables})
+    golden_json("calibration/store_schema_v3.json", {"version": version, "tables": tables})
 
 
 @pytest.fixture
 def of_version_1(path: Path) -> Path:
+    return restored(path, 1)
+
+
+def restored(path: Path, version: int) -> Path:
     path.parent.mkdir()
     with sqlite3.connect(path) as connection:
-        connection.executescript((GOLDEN / "store_v1.sql").read_text(encoding="utf-8"))
+        text = (GOLDEN / f"store_v{version}.sql").read_text(encoding="utf-8")
+        connection.executescript(text)
     connection.close()
     return path
 
@@ -575,6 +580,64 @@ def cells_of(path: Path) -> str:
     with RunStore.open(path) as store:
         assert store.damaged() == []
         return repr(MeasuredTable.from_store(store).cells)
+
+
+def test_a_store_of_version_2_is_read_and_left_as_it_is(path: Path, tmp_path: Path) -> None:
+    before = restored(path, 2).read_bytes()
+    new = store_path(tmp_path / "new")
+    with RunStore.create(new) as store:
+        fill(store, 12, policies=("direct", "reasoning@64"))
+    assert cells_of(path) == cells_of(new)
+    with RunStore.open(path) as old, RunStore.open(new) as store:
+        assert list(old.records()) == list(store.records())
+    assert path.read_bytes() == before
+
+
+def test_a_run_of_version_2_goes_on_in_the_newest_and_stays_sound(path: Path) -> None:
+    restored(path, 2)
+    more = dataclasses.replace(answer(), evidence=Evidence(-0.5, -1.5, 0.25, 0.75))
+    with RunStore.create(path) as store:
+        store.add_questions([("q99", "task9", "math-oe", "q99", None, "?", "4")])
+        store.add(dataclasses.replace(sample(99), completion=more))
+    with RunStore.open(path) as store:
+        assert store.damaged() == []
+        assert {record.evidence for record in store.records()} == {
+            None,
+            Evidence(-0.5, -1.5),
+            Evidence(-0.5, -1.5, 0.25, 0.75),
+        }
+
+
+@pytest.mark.parametrize("column", ["margin", "agreement"])
+@pytest.mark.parametrize("value", [None, 0.125])
+def test_evidence_that_was_changed_on_the_disk_is_found(
+    path: Path, column: str, value: float | None
+) -> None:
+    given = Evidence(-0.5, -1.5) if value is not None else Evidence(-0.5, -1.5, 0.25, 0.75)
+    with RunStore.create(path) as store:
+        fill(store, 2)
+        store.add(
+            dataclasses.replace(sample(0), completion=dataclasses.replace(answer(), evidence=given))
+        )
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE generation SET {column} = ? WHERE key = '1-0'", (value,))
+    connection.close()
+    with RunStore.open(path) as store:
+        assert [damage.key for damage in store.damaged()] == ["1-0"]
+
+
+def test_evidence_survives_the_store(path: Path) -> None:
+    given = [None, Evidence(-0.5, -1.5), Evidence(margin=0.0), Evidence(agreement=0.2)]
+    with RunStore.create(path) as store:
+        fill(store, len(given))
+        for number, evidence in enumerate(given):
+            completion = dataclasses.replace(answer(), evidence=evidence)
+            store.add(dataclasses.replace(sample(number), completion=completion))
+        store.add_questions([("q8", "task0", "math-oe", "q8", None, "?", "4")])
+        store.add(sample(8, outcome=Outcome.ERROR))
+    with RunStore.open(path) as store:
+        found = {record.question_id: record.evidence for record in store.records()}
+    assert found == {f"q{n}": evidence for n, evidence in enumerate(given)} | {"q8": None}
 
 
 def test_a_store_of_version_1_is_read_and_left_as_it_is(of_version_1: Path, tmp_path: Path) -> None:
@@ -589,7 +652,7 @@ def test_a_store_of_version_1_is_read_and_left_as_it_is(of_version_1: Path, tmp_
     assert of_version_1.read_bytes() == before
 
 
-def test_a_run_of_version_1_goes_on_in_version_2(of_version_1: Path) -> None:
+def test_a_run_of_version_1_goes_on_in_the_newest(of_version_1: Path) -> None:
     cells = cells_of(of_version_1)
     with RunStore.create(of_version_1) as store:
         assert cells_of(of_version_1) == cells
@@ -597,7 +660,7 @@ def test_a_run_of_version_1_goes_on_in_version_2(of_version_1: Path) -> None:
         store.add(sample(99))
     assert "task9" in cells_of(of_version_1)
     with sqlite3.connect(of_version_1) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 
@@ -622,7 +685,7 @@ def test_traces_come_back_as_they_were(path: Path) -> None:
         store.add(dataclasses.replace(sample(1), completion=whole))
     with RunStore.open(path) as store:
         trace = store.trace("1-0")
-        assert trace == dataclasses.replace(whole, seconds=0.0, evidence=None)
+        assert trace == dataclasses.replace(whole, seconds=0.0)
         assert store.trace("1-1") is None
 
 

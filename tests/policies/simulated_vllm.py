@@ -83,7 +83,11 @@ class SimulatedVllm:
             choice["text"] = text
             if "logprobs" in body:
                 tokens = [self.words[i] for i in ids]
-                choice["logprobs"] = {"tokens": tokens, "token_logprobs": [-0.1] * len(ids)}
+                choice["logprobs"] = {
+                    "tokens": tokens,
+                    "token_logprobs": [-0.1] * len(ids),
+                    "top_logprobs": [{"x": -0.1, "y": -2.6} for _ in ids],
+                }
             return Reply({"model": self.model, "choices": [choice], "usage": usage})
         choice["message"] = self._message(text, is_open=self._is_open(prompt))
         if self.has_parser and self.counts:

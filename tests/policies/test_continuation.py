@@ -155,10 +155,11 @@ async def test_what_is_sent_to_continue(server: Server, connected: Connect) -> N
         "return_token_ids": True,
         "skip_special_tokens": False,
         "thinking_token_budget": 9,
-        "logprobs": 0,
+        "logprobs": 2,
     }
     assert completion.evidence is not None
     assert completion.evidence.mean_logprob == pytest.approx(-0.1)
+    assert completion.evidence.margin == pytest.approx(2.5)
     assert completion.wire is not None
     assert "prompt" not in completion.wire
 

@@ -203,6 +203,14 @@ def call_it_closed(request: GenerationRequest, completion: Completion) -> Comple
     return replace(completion, thinking_closed=True, text=completion.thinking or "")
 
 
+def evident(
+    evidence: Evidence,
+) -> Callable[[GenerationRequest, Completion], Completion]:
+    return lambda request, completion: replace(
+        completion, evidence=evidence if request.logprobs else None
+    )
+
+
 def positive(request: GenerationRequest, completion: Completion) -> Completion:
     return replace(completion, evidence=Evidence(0.5, 0.1) if request.logprobs else None)
 
@@ -237,6 +245,9 @@ def rephrase(request: GenerationRequest) -> FakeAnswer:
         (Altered(completion=call_it_closed), "max-tokens", "closed|all tokens are"),
         (Altered(completion=positive), "logprobs", "mean <= 0"),
         (Altered(completion=lambda r, c: replace(c, evidence=None)), "logprobs", "missing"),
+        (Altered(completion=evident(Evidence(margin=1.0))), "logprobs", "asked for"),
+        (Altered(completion=evident(Evidence(-0.2, -0.2, -1.0))), "logprobs", "margin"),
+        (Altered(completion=evident(Evidence(-0.2, -0.2, 1.0, 1.0))), "logprobs", "agrees"),
     ],
 )
 async def test_a_broken_backend_fails_the_check_that_names_its_fault(

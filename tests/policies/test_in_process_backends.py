@@ -73,6 +73,7 @@ class WordTokenizer:
 CLOSED = {True: "", False: "<think> </think>"}
 OPENED = {True: "<think> newline", False: "<think> </think>"}
 SAME = {True: "", False: ""}
+TEXT_ONLY = frozenset(Capability) - {Capability.ATTACHMENTS}
 
 
 def template(opening: Mapping[bool, str], **arguments: str) -> ChatTemplate:
@@ -191,7 +192,7 @@ def test_a_row_forces_the_end_of_thought_exactly_at_the_budget(
 
 @pytest.mark.parametrize(
     ("opening", "expected"),
-    [(CLOSED, frozenset(Capability)), (OPENED, frozenset(Capability))],
+    [(CLOSED, TEXT_ONLY), (OPENED, TEXT_ONLY)],
 )
 def test_a_template_that_honours_the_switch_gives_every_capability(
     opening: Mapping[bool, str], expected: frozenset[Capability]
@@ -200,7 +201,7 @@ def test_a_template_that_honours_the_switch_gives_every_capability(
 
 
 def test_a_template_that_ignores_the_switch_gives_neither_switch_nor_budget() -> None:
-    missing = frozenset(Capability) - local_model(SAME).capabilities
+    missing = TEXT_ONLY - local_model(SAME).capabilities
     assert missing == {
         Capability.THINKING_SWITCH,
         Capability.THINKING_BUDGET,
@@ -267,6 +268,7 @@ def test_evidence_and_thinking_tokens_of_a_continued_answer_are_those_of_the_who
         finish_reason=FinishReason.STOP,
         seconds=0.5,
         n_cached=3,
+        margins=(0.1, 0.1, 3.5, 2.5, 0.1),
     )
     completion = known.completion(request, 7, made)
     assert completion.usage.thinking_tokens == 2
@@ -274,6 +276,7 @@ def test_evidence_and_thinking_tokens_of_a_continued_answer_are_those_of_the_who
     assert (completion.thinking, completion.text) == ("w10 w11", "w12 w13")
     assert completion.evidence is not None
     assert (completion.evidence.mean_logprob, completion.evidence.min_logprob) == (-1.0, -1.5)
+    assert completion.evidence.margin == 2.5
 
 
 @pytest.mark.parametrize("name", NAMES)

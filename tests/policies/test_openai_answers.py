@@ -137,6 +137,37 @@ async def test_evidence_is_of_the_answer_alone(server: Server) -> None:
     assert completion.usage.thinking_tokens == 1
 
 
+@pytest.mark.parametrize(
+    ("listed", "margin"),
+    [
+        ([-0.1, -2.1, -0.6], 0.5),  # in any order, the chosen token among them
+        ([-0.1, -9999.0], 9998.9),
+        ([-0.1], None),
+        ([], None),
+        ([-0.1, None], None),
+        (None, None),
+    ],
+)
+async def test_the_margin_is_the_smallest_gap_between_two_most_likely_tokens(
+    server: Server, listed: list[float | None] | None, margin: float | None
+) -> None:
+    body: Any = chat("A 6", reasoning=None)
+    found: Any = logprobs(("A", -0.2), (" 6", -0.6), ("<|im_end|>", -0.1))
+    likely = [[-0.2, -5.2], listed, [-0.1, -0.2]]  # the end of turn is no part of the answer
+    if listed == [-0.1, -9999.0]:
+        likely[0] = listed
+    for entry, values in zip(found["content"], likely, strict=True):
+        if values is not None:
+            entry["top_logprobs"] = [{"token": "x", "logprob": value} for value in values]
+    body["choices"][0]["logprobs"] = found
+    completion = await ask(server, body, request=asked(logprobs=True))
+    sent = server.requests[-1]["body"]
+    assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
+    assert completion.evidence is not None
+    assert completion.evidence.mean_logprob == pytest.approx(-0.4)
+    assert completion.evidence.margin == (None if margin is None else pytest.approx(margin))
+
+
 async def test_evidence_leaves_out_the_end_that_was_forced_at_budget_0(server: Server) -> None:
     body: Any = chat("\n\nA 6", reasoning=None)
     body["choices"][0]["logprobs"] = logprobs(

@@ -182,6 +182,7 @@ def test_samples_follow_the_models_probabilities(backend: PocketBackend) -> None
     last = replace(request, max_tokens=1, continuation=stem, logprobs=True)
     [best] = generate(backend, last)
     assert best.evidence is not None
+    assert best.evidence.mean_logprob is not None
     probability = math.exp(best.evidence.mean_logprob)
     n_draws = 400
     draws = generate(
@@ -196,7 +197,16 @@ def test_evidence_is_there_only_where_it_is_wanted(backend: PocketBackend) -> No
     wanted, unwanted = generate(backend, replace(ask(PROMPTS[0]), logprobs=True), ask(PROMPTS[0]))
     assert unwanted.evidence is None
     assert wanted.evidence is not None
-    assert wanted.evidence.min_logprob <= wanted.evidence.mean_logprob <= 0.0
+    mean, least, margin = (
+        wanted.evidence.mean_logprob,
+        wanted.evidence.min_logprob,
+        wanted.evidence.margin,
+    )
+    assert mean is not None
+    assert least is not None
+    assert margin is not None
+    assert least <= mean <= 0.0 <= margin
+    assert wanted.evidence.agreement is None
     assert wanted.token_ids == unwanted.token_ids
 
 
@@ -211,11 +221,30 @@ def test_evidence_is_the_mean_over_the_answers_tokens(backend: PocketBackend, pr
             for n in range(len(ids(whole)))
         ),
     )
-    logprobs = [step.evidence.mean_logprob for step in steps if step.evidence is not None]
+    told = [step.evidence for step in steps if step.evidence is not None]
+    logprobs = [one.mean_logprob for one in told if one.mean_logprob is not None]
+    margins = [one.margin for one in told if one.margin is not None]
+    assert len(margins) == len(logprobs)
     assert len(logprobs) == len(ids(whole))
     assert whole.evidence is not None
     assert whole.evidence.mean_logprob == pytest.approx(sum(logprobs) / len(logprobs), abs=1e-4)
     assert whole.evidence.min_logprob == pytest.approx(min(logprobs), abs=1e-4)
+    assert whole.evidence.margin == pytest.approx(min(margins), abs=1e-4)
+
+
+def test_the_margin_is_what_a_bias_has_to_overcome(backend: PocketBackend) -> None:
+    request = replace(ask(PROMPTS[4], thinking=False, max_tokens=1), logprobs=True)
+    [best] = generate(backend, request)
+    assert best.evidence is not None
+    assert best.evidence.margin is not None
+    [chosen] = ids(best)
+    for share, is_kept in ((0.9, True), (1.1, False)):
+        bias = {chosen: -share * best.evidence.margin}
+        [biased] = generate(backend, replace(request, logit_bias=bias))
+        assert (ids(biased) == (chosen,)) is is_kept
+        # Evidence is the model's own, before any bias.
+        assert biased.evidence is not None
+        assert biased.evidence.margin == pytest.approx(best.evidence.margin, abs=1e-4)
 
 
 def test_the_probabilities_of_all_tokens_add_up_to_one(backend: PocketBackend) -> None:
@@ -229,7 +258,7 @@ def test_the_probabilities_of_all_tokens_add_up_to_one(backend: PocketBackend) -
             break
         n_vocabulary += 1
         # The end of turn and the markers of a thought are no answer tokens.
-        if completion.evidence is not None:
+        if completion.evidence is not None and completion.evidence.mean_logprob is not None:
             total += math.exp(completion.evidence.mean_logprob)
     assert n_vocabulary > 256
     assert total == pytest.approx(1.0, abs=2e-3)

@@ -9,6 +9,7 @@ from policies import (
     BackendRequestError,
     Completion,
     DataFileError,
+    Evidence,
     FinishReason,
     GenerationRequest,
     InvalidInputError,
@@ -115,3 +116,36 @@ def test_an_unreadable_file_is_a_data_file_error(content: str | None, tmp_path: 
     for name in (path, path.with_suffix(".parquet")):
         with pytest.raises(DataFileError, match=r"rows\."):
             ReplayBackend("m", name)
+
+
+@pytest.mark.parametrize(
+    ("columns", "evidence"),
+    [
+        ({}, None),
+        ({"mean_logprob": None}, None),
+        ({"mean_logprob": -0.5, "min_logprob": -1.0}, Evidence(-0.5, -1.0)),
+        (
+            {"mean_logprob": -0.5, "min_logprob": -1, "margin": 0, "agreement": 0.6},
+            Evidence(-0.5, -1.0, 0.0, 0.6),
+        ),
+        ({"agreement": 0.6}, Evidence(agreement=0.6)),
+    ],
+    ids=str,
+)
+async def test_recorded_evidence_comes_back_as_it_was(
+    columns: dict[str, object], evidence: Evidence | None
+) -> None:
+    completion = await ReplayBackend("m", [ROW | columns]).generate(
+        asked(thinking=True, thinking_budget=8)
+    )
+    assert completion.evidence == evidence
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"mean_logprob": -0.5}, {"min_logprob": -0.5}, {"margin": "wide"}, {"agreement": True}],
+    ids=str,
+)
+def test_half_recorded_evidence_is_refused(columns: dict[str, object]) -> None:
+    with pytest.raises(DataFileError):
+        ReplayBackend("m", [ROW | columns])

@@ -111,8 +111,9 @@ def check_evidence(driver: Driver, backend: Mapping[str, Any]) -> None:
     for found, expected in zip(driver.generate(backend, requests), onnx(requests), strict=True):
         assert found.evidence is not None
         assert expected.evidence is not None
-        assert abs(found.evidence.mean_logprob - expected.evidence.mean_logprob) < 1e-3
-        assert abs(found.evidence.min_logprob - expected.evidence.min_logprob) < 1e-3
+        for name in ("mean_logprob", "min_logprob", "margin"):
+            number, wanted = getattr(found.evidence, name), getattr(expected.evidence, name)
+            assert abs(number - wanted) < 1e-3, name
     [unwanted] = driver.generate(backend, [ask(questions(1)[0])])
     assert unwanted.evidence is None
 

@@ -28,7 +28,9 @@ from policies.contract import check_backend
 
 def request_of(fields: Mapping[str, Any]) -> GenerationRequest:
     changed: dict[str, Any] = dict(fields)
-    changed["messages"] = tuple(Message(**turn) for turn in fields["messages"])
+    changed["messages"] = tuple(
+        Message(turn["role"], turn["content"]) for turn in fields["messages"]
+    )
     changed["continuation"] = tuple(fields["continuation"])
     bias = fields["logit_bias"]
     changed["logit_bias"] = bias and {int(token): amount for token, amount in bias.items()}

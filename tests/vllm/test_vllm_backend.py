@@ -125,7 +125,15 @@ async def test_a_thought_cut_by_the_cap_has_no_answer(backend: OpenAIBackend) ->
 async def test_evidence_leaves_the_thought_out(backend: OpenAIBackend) -> None:
     thinking = await ask(backend, PROMPTS[0], thinking=True, logprobs=True)
     assert thinking.evidence is not None
-    assert thinking.evidence.min_logprob <= thinking.evidence.mean_logprob <= 0
+    mean, least, margin = (
+        thinking.evidence.mean_logprob,
+        thinking.evidence.min_logprob,
+        thinking.evidence.margin,
+    )
+    assert mean is not None
+    assert least is not None
+    assert margin is not None
+    assert least <= mean <= 0 <= margin
 
 
 async def test_the_markers_are_the_models_own(backend: OpenAIBackend) -> None:

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from ..._attachments import Attachment
 from ..._backend import GenerationRequest
 from ..._errors import CapabilityError
+from ..._messages import Message
 from .._dialect import merged
 from .._json import Json
 from ..thinking import Dialect, thinking_fields
@@ -12,6 +14,8 @@ from ..thinking import Dialect, thinking_fields
 __all__ = ["chat_body", "completion_body", "refuse_unfit", "tokenize_body", "wire_of"]
 
 _CONVERSATION = ("messages", "prompt")
+_TOP = 2
+"""Most likely tokens asked for at each place: the gap between the two is evidence."""
 # Fields of a chat that the completions endpoint does not know: there the prompt is rendered.
 _CHAT_ONLY = ("chat_template_kwargs", "reasoning_effort")
 
@@ -49,6 +53,11 @@ def refuse_unfit(request: GenerationRequest, model: str, dialect: Dialect) -> No
                 f"a thinking budget of {budget} is not below max_tokens={request.max_tokens}",
             ),
             (bool(ignored), f"{', '.join(ignored)} would be ignored while the model thinks"),
+            (
+                bool(request.continuation) and any(turn.attachments for turn in request.messages),
+                "an answer to a turn with attachments cannot be continued: the endpoint for that"
+                " takes tokens alone",
+            ),
         )
         if is_bad
     ]
@@ -69,7 +78,7 @@ def chat_body(
         **_thinking(request, dialect, effort),
     }
     if request.logprobs:
-        body["logprobs"] = True
+        body |= {"logprobs": True, "top_logprobs": _TOP}
     return body
 
 
@@ -93,7 +102,7 @@ def completion_body(
         "skip_special_tokens": False,
     }
     if request.logprobs:
-        body["logprobs"] = 0  # the chosen token alone
+        body["logprobs"] = _TOP
     return body
 
 
@@ -120,7 +129,24 @@ def wire_of(body: Mapping[str, Json]) -> str:
 
 
 def _messages(request: GenerationRequest) -> list[Json]:
-    return [{"role": message.role, "content": message.content} for message in request.messages]
+    return [{"role": turn.role, "content": _content(turn)} for turn in request.messages]
+
+
+def _content(message: Message) -> Json:
+    """Return a turn's text, or its parts where it has others: attachments, then the text."""
+    if not message.attachments:
+        return message.content
+    parts: list[Json] = [_part(attachment) for attachment in message.attachments]
+    if message.content:
+        parts.append({"type": "text", "text": message.content})
+    return parts
+
+
+def _part(attachment: Attachment) -> Json:
+    if attachment.kind == "image":
+        return {"type": "image_url", "image_url": {"url": attachment.url}}
+    name = {"filename": attachment.name} if attachment.name else {}
+    return {"type": "file", "file": {**name, "file_data": attachment.url}}
 
 
 def _common(request: GenerationRequest, dialect: Dialect) -> dict[str, Json]:

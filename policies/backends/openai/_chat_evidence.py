@@ -14,6 +14,7 @@ __all__ = [
     "answer_evidence",
     "count_to_end_tag",
     "evidence_of",
+    "gap_of_top_two",
     "read_logprobs",
     "token_logprob",
 ]
@@ -25,10 +26,13 @@ class TokenLogprob(NamedTuple):
     Attributes:
         token: Its text.
         logprob: Its natural-log probability, at most 0.
+        margin: Gap between the two most likely tokens at its place; `None` where the server
+            does not tell them.
     """
 
     token: str
     logprob: float
+    margin: float | None = None
 
 
 def read_logprobs(value: object, origin: Origin) -> list[TokenLogprob]:
@@ -46,12 +50,32 @@ def read_logprobs(value: object, origin: Origin) -> list[TokenLogprob]:
     tokens: list[TokenLogprob] = []
     for entry in cast("list[object]", content):
         fields = fields_of(entry)
-        tokens.append(token_logprob(fields.get("token"), fields.get("logprob"), origin))
+        listed = fields.get("top_logprobs")
+        likely = cast("list[object]", listed) if isinstance(listed, list) else []
+        margin = gap_of_top_two([fields_of(one).get("logprob") for one in likely])
+        tokens.append(token_logprob(fields.get("token"), fields.get("logprob"), origin, margin))
     return tokens
 
 
-def token_logprob(token: object, logprob: object, origin: Origin) -> TokenLogprob:
+def gap_of_top_two(logprobs: Sequence[object]) -> float | None:
+    """Return how far the largest lies above the second, `None` if two are not told."""
+    known = [float(one) for one in logprobs if isinstance(one, int | float)]
+    if len(known) < max(2, len(logprobs)) or not all(map(math.isfinite, known)):
+        return None
+    first, second = sorted(known, reverse=True)[:2]
+    return first - second
+
+
+def token_logprob(
+    token: object, logprob: object, origin: Origin, margin: float | None = None
+) -> TokenLogprob:
     """Return one entry of a list of log-probabilities.
+
+    Args:
+        token: Its text.
+        logprob: Its natural-log probability.
+        origin: For errors.
+        margin: Gap between the two most likely tokens at its place.
 
     Raises:
         BackendResponseError: It has no token or no number.
@@ -60,7 +84,7 @@ def token_logprob(token: object, logprob: object, origin: Origin) -> TokenLogpro
     if not isinstance(token, str) or not is_number:
         raise origin.nonsense("an entry of the log-probabilities has no token or no number")
     # Rounding can lift a certain token a little above 0.
-    return TokenLogprob(token, min(0.0, float(cast("float", logprob))))
+    return TokenLogprob(token, min(0.0, float(cast("float", logprob))), margin)
 
 
 def answer_evidence(
@@ -70,7 +94,7 @@ def answer_evidence(
     finish_reason: FinishReason,
     origin: Origin,
 ) -> Evidence | None:
-    """Return mean and least log-probability of the answer's tokens.
+    """Return log-probabilities and margin of the answer's tokens.
 
     Args:
         tokens: All generated tokens, or only the answer's where the server hides the thought.
@@ -99,7 +123,7 @@ def answer_evidence(
 def evidence_of(
     answer: Sequence[TokenLogprob], content: str, finish_reason: FinishReason
 ) -> Evidence | None:
-    """Return mean and least log-probability of an answer's tokens, `None` without any.
+    """Return log-probabilities and margin of an answer's tokens, `None` without any.
 
     Args:
         answer: The answer's tokens; the one that ends the turn may come last.
@@ -109,10 +133,9 @@ def evidence_of(
     # The token that ends the turn is no part of the answer.
     if answer and finish_reason is FinishReason.STOP and not content.endswith(answer[-1].token):
         answer = answer[:-1]
-    if not answer:
-        return None
-    logprobs = [token.logprob for token in answer]
-    return Evidence(math.fsum(logprobs) / len(logprobs), min(logprobs))
+    return Evidence.of_tokens(
+        [token.logprob for token in answer], [token.margin for token in answer]
+    )
 
 
 def count_to_end_tag(tokens: Sequence[TokenLogprob]) -> int | None:

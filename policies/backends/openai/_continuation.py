@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import cast
 
 from ..._backend import GenerationRequest, ThoughtMarkers
@@ -10,7 +11,7 @@ from ..._messages import Completion, Evidence, FinishReason, Message
 from .._http_errors import Origin
 from .._json import fields_of
 from ..thinking import Dialect
-from ._chat_evidence import evidence_of, token_logprob
+from ._chat_evidence import evidence_of, gap_of_top_two, token_logprob
 from ._document import (
     as_object,
     check_model,
@@ -186,8 +187,18 @@ def _evidence(
             "log-probabilities were asked for and none came",
             hint="run without logprobs, or use a server that returns them",
         )
-    pairs = zip(cast("list[object]", tokens), cast("list[object]", logprobs), strict=False)
-    read = [token_logprob(token, logprob, origin) for token, logprob in pairs]
+    listed = fields.get("top_logprobs")
+    likely = cast("list[object]", listed) if isinstance(listed, list) else []
+    gaps = [gap_of_top_two(list(fields_of(one).values())) for one in likely]
+    read = [
+        token_logprob(token, logprob, origin, gap)
+        for token, logprob, gap in zip(
+            cast("list[object]", tokens),
+            cast("list[object]", logprobs),
+            chain(gaps, repeat(None)),
+            strict=False,
+        )
+    ]
     if len(read) != len(ids):
         raise origin.nonsense(f"it has {len(read)} log-probabilities of {len(ids)} tokens")
     start = 0

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..._backend import Capability, GenerationRequest, ThoughtMarkers
+from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
 from ..._errors import (
     ArtifactCorruptError,
     BackendError,
@@ -105,7 +105,7 @@ class PocketBackend:
     """
 
     name = "pocket"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.ATTACHMENTS}
 
     def __init__(
         self, model: str = "pocket-m", *, directory: Path | None = None, max_batch: int = 32
@@ -160,6 +160,7 @@ class PocketBackend:
         """Return one completion.
 
         Raises:
+            CapabilityError: A turn has attachments.
             BackendRequestError: Prompt and `max_tokens` exceed the model's context, or a token
                 id is outside its vocabulary.
             BackendError: The backend is closed.
@@ -167,6 +168,7 @@ class PocketBackend:
         """
         if self._is_closed:
             raise self._closed_error()
+        require(self, request.needs())
         started = time.perf_counter()
         row = self._row(request)
         loop = asyncio.get_running_loop()
@@ -378,10 +380,10 @@ class _Engine:
 
 
 def _evidence(row: Row, answer_start: int) -> Evidence | None:
-    logprobs = row.logprobs[max(answer_start, 0) : len(row.generated)]
-    if not row.wants_logprobs or not logprobs:
+    if not row.wants_logprobs:
         return None
-    return Evidence(sum(logprobs) / len(logprobs), min(logprobs))
+    answer = slice(max(answer_start, 0), len(row.generated))
+    return Evidence.of_tokens(row.logprobs[answer], row.margins[answer])
 
 
 def _random_numbers(seed: int | None) -> "np.random.Generator":

@@ -4,6 +4,7 @@ Rows are padded on the right: that gives the same logits as single runs (left pa
 not, since the attention kernel derives positions from sequence lengths).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,13 @@ class Row:
         temperature: 0 is greedy.
         top_p: Nucleus mass.
         rng: Random numbers of this row; `None` if it is greedy.
-        wants_logprobs: Whether `logprobs` is filled.
+        wants_logprobs: Whether `logprobs` and `margins` are filled.
         bias: (token ids, amounts) added to the logits.
         continuation: Ids of `prompt` that already belong to the answer.
         generated: Output ids without the end of turn.
-        logprobs: Log-probability of each generated id, natural log.
+        logprobs: Log-probability of each generated id, natural log; NaN inside the thought,
+            where nobody asks for it.
+        margins: Gap between the two most likely ids at each place, natural log; NaN likewise.
         is_done: Whether generation has ended.
         stopped: Whether it ended by the end of turn rather than by the cap.
     """
@@ -50,6 +53,7 @@ class Row:
     continuation: tuple[int, ...] = ()
     generated: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
+    margins: list[float] = field(default_factory=list[float])
     is_done: bool = False
     stopped: bool = False
     _is_thinking: bool = False
@@ -64,6 +68,15 @@ class Row:
             or self.bias is not None
         )
 
+    def needs_logits_now(self) -> bool:
+        """Tell whether the logits of the next token matter."""
+        is_chosen = self.rng is not None or self.bias is not None or self.must_close_thought()
+        return is_chosen or self.notes_evidence()
+
+    def notes_evidence(self) -> bool:
+        """Tell whether the next token's log-probability is wanted."""
+        return self.wants_logprobs and not self._is_thinking
+
     def must_close_thought(self) -> bool:
         """Tell whether the thinking budget is used up inside the thought."""
         return self.budget is not None and self._is_thinking and self._n_thinking >= self.budget
@@ -75,6 +88,9 @@ class Row:
             return
         self.follow(token, special, is_first=not self.generated and not self.continuation)
         self.generated.append(token)
+        if len(self.logprobs) < len(self.generated):
+            self.logprobs.append(math.nan)
+            self.margins.append(math.nan)
         self.is_done = len(self.generated) >= self.max_tokens
 
     def follow(self, token: int, special: SpecialTokens, *, is_first: bool) -> None:
@@ -153,26 +169,52 @@ def _steer(generator: Any, open_rows: list[tuple[int, Row]], special: SpecialTok
     """Replace the logits of rows whose next token is not simply the most likely one."""
     import numpy as np
 
+    if not any(row.needs_logits_now() for _, row in open_rows):
+        return
     logits = generator.get_logits()
     table = logits.reshape(-1, logits.shape[-1])
-    changed = False
+    forced: dict[int, int] = {}
     for index, row in open_rows:
         if row.must_close_thought():
-            choice = special.end_think
-            changed = True
-        elif row.rng is None and row.bias is None:
-            if row.wants_logprobs:
-                row.logprobs.append(_log_probability(table[index], int(table[index].argmax())))
-            continue
-        else:
-            choice = _choose(row, table[index])
-            changed = True
-        if row.wants_logprobs:
-            row.logprobs.append(_log_probability(table[index], choice))
+            forced[index] = special.end_think
+        elif row.rng is not None or row.bias is not None:
+            forced[index] = _choose(row, table[index])
+    _note_evidence(table, [pair for pair in open_rows if pair[1].notes_evidence()], forced)
+    for index, choice in forced.items():
         table[index] = _FORBIDDEN
         table[index, choice] = 0.0
-    if changed:
+    if forced:
         generator.set_logits(np.ascontiguousarray(table.reshape(logits.shape)))
+
+
+def _note_evidence(
+    table: "NDArray[np.float32]", rows: Sequence[tuple[int, Row]], forced: dict[int, int]
+) -> None:
+    """Write down log-probability and margin of the next token of rows that want them.
+
+    Args:
+        table: Logits as the model gives them, shape (rows of the batch, vocabulary).
+        rows: The rows that want them, with their place in the batch.
+        forced: Token ids of the rows that do not take the most likely one.
+    """
+    import numpy as np
+
+    if not rows:
+        return
+    own = table[[index for index, _ in rows]]
+    top_two = np.partition(own, -2, axis=1)[:, -2:]  # (n_rows, 2), the largest last
+    top = top_two[:, 1]
+    log_totals = np.log(np.exp(own - top[:, np.newaxis]).sum(axis=1))
+    chosen = [
+        own[place, forced[index]] if index in forced else top[place]
+        for place, (index, _) in enumerate(rows)
+    ]
+    logprobs = np.array(chosen) - top - log_totals
+    for (_, row), logprob, margin in zip(
+        rows, logprobs.tolist(), (top - top_two[:, 0]).tolist(), strict=True
+    ):
+        row.logprobs.append(logprob)
+        row.margins.append(margin)
 
 
 def _choose(row: Row, logits: "NDArray[np.float32]") -> int:
@@ -196,10 +238,3 @@ def _choose(row: Row, logits: "NDArray[np.float32]") -> int:
     threshold = row.rng.random() * float(cumulative[-1])
     drawn = int(np.searchsorted(cumulative, threshold, side="right"))
     return min(drawn, len(cumulative) - 1)
-
-
-def _log_probability(logits: "NDArray[np.float32]", token: int) -> float:
-    import numpy as np
-
-    top = float(logits.max())
-    return float(logits[token] - top - np.log(np.exp(logits - top).sum()))

@@ -310,6 +310,7 @@ class TransformersBackend:
             logprobs=tuple(row.logprobs),
             finish_reason=FinishReason.STOP if row.stopped else FinishReason.LENGTH,
             seconds=seconds,
+            margins=tuple(row.margins),
         )
         return self._known.completion(job.request, len(row.prompt), made)
 

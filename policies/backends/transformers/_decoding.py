@@ -29,11 +29,12 @@ class Row:
         temperature: 0 is greedy.
         top_p: Nucleus mass.
         rng: This row's `torch.Generator`; `None` if it is greedy.
-        wants_logprobs: Whether `logprobs` is filled.
+        wants_logprobs: Whether `logprobs` and `margins` are filled.
         bias: (token ids, amounts) added to the logits, as tensors.
         continuation: Ids of `prompt` that already belong to the answer.
         generated: Output ids without the end of turn.
         logprobs: Log-probability of each generated id, natural log, before bias and temperature.
+        margins: Gap between the two most likely ids at each place, likewise.
         is_done: Whether generation has ended.
         stopped: Whether it ended by the end of turn rather than by the cap.
     """
@@ -50,6 +51,7 @@ class Row:
     continuation: tuple[int, ...] = ()
     generated: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
+    margins: list[float] = field(default_factory=list[float])
     is_done: bool = False
     stopped: bool = False
     _n_spoken: int = 0
@@ -172,6 +174,8 @@ def _steer(scores: Any, rows: Sequence[Row], ends: frozenset[int]) -> Any:
         if row.wants_logprobs:
             logits = scores[index].double()
             row.logprobs.append(min(0.0, float(logits[choice] - logits.logsumexp(dim=-1))))
+            first, second = logits.topk(2).values.tolist()
+            row.margins.append(first - second)
         if choice != best[index]:
             scores[index, choice] = scores[index].max() + 1.0
         row.take(choice, choice in ends)

@@ -15,7 +15,13 @@ from ..._errors import InvalidInputError, MissingPrerequisiteError
 from .._checkpoint import read_fields
 from ._decoding import Row, decode_batch
 
-__all__ = ["LoadedModel", "load_tokenizer", "runtime_versions"]
+__all__ = [
+    "LoadedModel",
+    "checked_device",
+    "load_tokenizer",
+    "progress_on_terminals_only",
+    "runtime_versions",
+]
 
 _UNKNOWN_CONTEXT = 2**30
 
@@ -53,7 +59,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _progress_on_terminals_only() -> Generator[None]:
+def progress_on_terminals_only() -> Generator[None]:
     """Keep the bar of loaded weights out of logs, and leave the library's switch as it was."""
     from transformers.utils import logging
 
@@ -89,13 +95,13 @@ class LoadedModel:
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        place = _checked_device(device)
+        place = checked_device(device)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InvalidInputError(
                 f"there is no dtype {dtype!r}", hint="auto, float32, bfloat16 or float16"
             )
         try:
-            with _progress_on_terminals_only():
+            with progress_on_terminals_only():
                 model: Any = AutoModelForCausalLM.from_pretrained(
                     str(folder), dtype=dtype, trust_remote_code=trust_remote_code
                 )
@@ -165,7 +171,13 @@ def _import_libraries() -> None:
             raise MissingPrerequisiteError.extra("transformers", name) from error
 
 
-def _checked_device(device: str | None) -> str:
+def checked_device(device: str | None) -> str:
+    """Return the device to use, a GPU if there is one and none is named.
+
+    Raises:
+        InvalidInputError: There is no such kind of device.
+        MissingPrerequisiteError: This machine has none of that kind.
+    """
     import torch
 
     if device is None:

@@ -353,6 +353,7 @@ class VllmBackend:
             finish_reason=finish_reason,
             seconds=output.seconds,
             n_cached=output.n_cached,
+            margins=output.margins,
         )
 
 

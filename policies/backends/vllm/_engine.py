@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import dataclasses
 import functools
+import math
 import os
 import threading
 import time
@@ -95,7 +96,8 @@ class EngineSettings:
 class EngineOutput(NamedTuple):
     """What the engine says about one request.
 
-    `token_ids` holds the end of turn too; `logprobs` is empty unless it was asked for.
+    `token_ids` holds the end of turn too; `logprobs` and `margins` are empty unless they
+    were asked for; a margin is `None` where the engine told less than two tokens.
     """
 
     token_ids: tuple[int, ...]
@@ -103,6 +105,7 @@ class EngineOutput(NamedTuple):
     finish_reason: str
     n_cached: int
     seconds: float
+    margins: tuple[float | None, ...] = ()
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
@@ -216,18 +219,21 @@ class Engine:
         output = final.outputs[0]
         token_ids = tuple(output.token_ids)
         logprobs: tuple[float, ...] = ()
+        margins: tuple[float | None, ...] = ()
         if request.logprobs and output.logprobs is not None:
             # Rounding can lift a certain token a little above 0.
             logprobs = tuple(
                 min(0.0, float(entry[token].logprob))
                 for token, entry in zip(token_ids, output.logprobs, strict=True)
             )
+            margins = tuple(_margin(entry) for entry in output.logprobs)
         return EngineOutput(
             token_ids,
             logprobs,
             str(output.finish_reason),
             final.num_cached_tokens or 0,
             time.perf_counter() - started,
+            margins,
         )
 
     def close(self) -> None:
@@ -418,6 +424,12 @@ def _start_problem(error: Exception, settings: EngineSettings) -> ThinkrouteErro
     )
 
 
+def _margin(entry: Mapping[int, Any]) -> float | None:
+    """Return how far the most likely token lies above the second, `None` without two."""
+    likely = sorted((float(one.logprob) for one in entry.values()), reverse=True)[:2]
+    return likely[0] - likely[1] if len(likely) == 2 and math.isfinite(likely[1]) else None
+
+
 def _sampling_params(request: GenerationRequest) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -430,7 +442,7 @@ def _sampling_params(request: GenerationRequest) -> Any:
         top_p=request.top_p,
         # vLLM's seed is 64 bits wide, and it takes -1 for none.
         seed=None if request.seed is None else request.seed % 2**63,
-        logprobs=0 if request.logprobs else None,
+        logprobs=2 if request.logprobs else None,  # the two most likely tokens and the chosen
         logit_bias=dict(bias) if bias else None,
         thinking_token_budget=request.thinking_budget,
         # What must not shape the output is said aloud.

@@ -213,3 +213,39 @@ def _n_finished(out: Path) -> int:
             return int(connection.execute("SELECT count(*) FROM generation").fetchone()[0])
     except sqlite3.Error:
         return 0
+
+
+def n_with_evidence(run: Path) -> tuple[int, int]:
+    with sqlite3.connect(run / "run.sqlite") as connection:
+        query = "SELECT count(margin), count(*) FROM generation WHERE error_code IS NULL"
+        [counts] = connection.execute(query).fetchall()
+    connection.close()
+    return counts
+
+
+def test_evidence_is_kept_unless_it_is_not_wanted(
+    advisor: Run, calibrate_arguments: Arguments, tmp_path: Path
+) -> None:
+    arguments = calibrate_arguments(tmp_path / "run")
+    assert advisor(*arguments, "--json").code == 0
+    n_told, n_all = n_with_evidence(tmp_path / "run")
+    assert n_told == n_all > 0
+    arguments = calibrate_arguments(tmp_path / "blind")
+    assert advisor(*arguments, "--no-evidence", "--json").code == 0
+    assert n_with_evidence(tmp_path / "blind") == (0, n_all)
+    # What is finished stays finished, also if evidence is wanted now.
+    again = advisor(*arguments, "--evidence", "--json").json()
+    assert again["samples"]["generated"] == 0
+
+
+def test_evidence_that_a_backend_cannot_give_is_refused_at_once(
+    advisor: Run, tmp_path: Path
+) -> None:
+    result = advisor(
+        *("calibrate", "--model", "gemini-2.5-flash", "--tasks", "pocket", "--limit", "1"),
+        *("--backend", "openai", "--dialect", "gemini", "--base-url", "http://127.0.0.1:9/v1"),
+        *("--policies", "direct", "--out", str(tmp_path / "run"), "--evidence"),
+    )
+    assert result.code != 0
+    assert "logprobs" in result.err
+    assert not (tmp_path / "run").exists()

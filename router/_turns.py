@@ -1,0 +1,70 @@
+"""What callers hand in: texts and conversations, checked, and the part that is routed on."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from policies import InvalidInputError, Message, user_message
+
+from .features.conversation import routed_text
+
+__all__ = ["Turns", "check_texts", "read_turns"]
+
+
+class Turns(NamedTuple):
+    """A conversation, ready to be routed.
+
+    Attributes:
+        messages: All turns.
+        text: What is routed on: the last user turn.
+        more_bytes: Length of all other turns, which are paid for too.
+    """
+
+    messages: tuple[Message, ...]
+    text: str
+    more_bytes: int
+
+
+def read_turns(prompt: str | Sequence[Message]) -> Turns:
+    """Check what a caller hands in.
+
+    Raises:
+        InvalidInputError: It is neither a text nor a conversation with a user turn.
+    """
+    if isinstance(prompt, str):
+        return Turns(user_message(prompt), prompt, 0)
+    if not isinstance(prompt, Iterable) or isinstance(prompt, bytes | bytearray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _no_text(prompt)
+    turns: tuple[Any, ...] = tuple(prompt)
+    for turn in turns:
+        if not (isinstance(turn, Message) and isinstance(turn.content, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            found = type(turn.content if isinstance(turn, Message) else turn).__name__
+            raise InvalidInputError(
+                f"a turn of the conversation is a {found}, expected a Message with text",
+                hint='give one text, or a sequence such as [Message("user", "...")]',
+            )
+    last = routed_text(turns)
+    n_bytes = sum(len(turn.content.encode("utf-8", "replace")) for turn in turns)
+    return Turns(turns, last, max(n_bytes - len(last.encode()), 0))
+
+
+def check_texts(prompts: Sequence[str]) -> None:
+    """Check that prompts are several texts.
+
+    Raises:
+        InvalidInputError: They are one text, or one of them is none.
+    """
+    if isinstance(prompts, str):
+        raise InvalidInputError(
+            "prompts is one text, expected a sequence of them",
+            hint="decide takes one text, decide_many and predict take several",
+        )
+    for prompt in prompts:
+        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _no_text(prompt)
+
+
+def _no_text(value: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"a prompt is a {type(value).__name__}, expected a text",
+        hint="decode bytes first; give a conversation as a sequence of Message",
+    )
