@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ._tree_text import slim_text
+
 __all__ = ["BoostingRows", "Loss", "cross_fit_trees", "fit_forest", "fit_trees"]
 
 Loss = Literal["cross_entropy", "regression"]
@@ -120,7 +122,7 @@ def fit_trees(rows: BoostingRows, n_trees: int, loss: Loss, seed: int) -> str:
     booster = library.train(
         _parameters(len(rows.targets), loss, seed), _dataset(library, rows), n_trees
     )
-    return str(booster.model_to_string(num_iteration=n_trees))
+    return slim_text(booster.model_to_string(num_iteration=n_trees))
 
 
 def fit_forest(features: Floats, targets: Floats, n_trees: int, seed: int) -> str:
@@ -138,7 +140,7 @@ def fit_forest(features: Floats, targets: Floats, n_trees: int, seed: int) -> st
     library: Any = import_module("lightgbm")
     data = library.Dataset(features, targets, free_raw_data=False)
     booster = library.train(_FOREST | {"seed": seed, "num_threads": 1}, data, n_trees)
-    return str(booster.model_to_string())
+    return slim_text(booster.model_to_string())
 
 
 def _parameters(n_rows: int, loss: Loss, seed: int) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class Calibration:
             return np.stack(columns, axis=1).clip(_EDGE, 1.0 - _EDGE)
         raw = p.clip(1e-9, 1.0 - 1e-9)
         logits = self.slope * np.log(raw / (1.0 - raw)) + self.intercepts
-        return 1.0 / (1.0 + np.exp(-logits))
+        # exp would overflow further out; no map that was fitted comes near.
+        return 1.0 / (1.0 + np.exp(-np.maximum(logits, -700.0)))
 
 
 def soft_clip(p: Floats) -> Floats:

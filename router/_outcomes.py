@@ -16,6 +16,7 @@ from ._arms import Arm
 
 __all__ = ["EVIDENCE", "OutcomeMatrix", "evidence_row"]
 
+_OUTCOMES = tuple(Outcome)
 Floats = NDArray[np.float64]
 
 EVIDENCE = ("mean_logprob", "min_logprob", "margin", "agreement", "log_tokens")
@@ -199,6 +200,12 @@ class _Builder:
             )
 
     def _add(self, record: OutcomeRecord) -> None:
+        if record.outcome not in _OUTCOMES:
+            raise InvalidInputError(
+                f"question {record.question_id!r} of {record.arm!r} has the outcome "
+                f"{record.outcome!r}",
+                hint=f"an outcome is one of {', '.join(_OUTCOMES)}",
+            )
         if record.outcome == Outcome.ERROR:
             self._n_errors += 1
             return
@@ -207,6 +214,11 @@ class _Builder:
             raise InvalidInputError(
                 f"question {record.question_id!r} of {record.arm!r} has a negative or infinite "
                 f"token count, FLOPs or seconds"
+            )
+        if not isinstance(record.prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(
+                f"the prompt of question {record.question_id!r} is a "
+                f"{type(record.prompt).__name__}, expected a text"
             )
         first = self._questions.setdefault((record.task, record.question_id), record)
         for name in ("prompt", "task_type", "group"):

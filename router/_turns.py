@@ -44,7 +44,7 @@ def read_turns(prompt: str | Sequence[Message]) -> Turns:
             )
     last = routed_text(turns)
     n_bytes = sum(len(turn.content.encode("utf-8", "replace")) for turn in turns)
-    return Turns(turns, last, max(n_bytes - len(last.encode()), 0))
+    return Turns(turns, last, max(n_bytes - len(last.encode("utf-8", "replace")), 0))
 
 
 def check_texts(prompts: Sequence[str]) -> None:

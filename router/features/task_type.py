@@ -72,8 +72,9 @@ def posterior_from_logits(
 def resolve_hint(hint: str, labels: Sequence[Label], tasks: Mapping[str, str]) -> NDArray[np.bool_]:
     """Return which labels a hint leaves, shape `(n_labels,)`.
 
-    The name of a task leaves its own label, or the one of its type's small tasks; a task type
-    leaves all labels of that type, and the text decides among them.
+    The name of a task leaves its own label, or the one of its type's small tasks; a task type,
+    and a task whose questions were all left out of the fit, leaves all labels of that type, and
+    the text decides among them.
 
     Args:
         hint: What the caller gave as `task=`.
@@ -87,11 +88,13 @@ def resolve_hint(hint: str, labels: Sequence[Label], tasks: Mapping[str, str]) -
     if not isinstance(hint, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's
         raise InvalidInputError(f"task is a {type(hint).__name__}, expected a text")
     task_types = {label.task_type for label in labels}
-    if hint in tasks:
-        names = {hint, tasks[hint]}
-        of_task = [label.name == hint and label.task_type == tasks[hint] for label in labels]
-        pooled = [label.name in names and label.task_type == tasks[hint] for label in labels]
-        return np.array(of_task if any(of_task) else pooled, dtype=np.bool_)
-    if hint not in task_types:
-        raise UnknownNameError("task", hint, {*task_types, *tasks})
-    return np.array([label.task_type == hint for label in labels], dtype=np.bool_)
+    wanted = tasks.get(hint, hint)
+    if wanted not in task_types:
+        known = {task for task, task_type in tasks.items() if task_type in task_types}
+        raise UnknownNameError("task", hint, {*task_types, *known})
+    of_type = [label.task_type == wanted for label in labels]
+    for name in (hint, wanted) if hint in tasks else ():
+        of_name = [label == Label(name, wanted) for label in labels]
+        if any(of_name):
+            return np.array(of_name, dtype=np.bool_)
+    return np.array(of_type, dtype=np.bool_)
