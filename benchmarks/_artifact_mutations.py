@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
-__all__ = ["MANIFEST", "seal", "write_folder", "write_mutant"]
+__all__ = ["MANIFEST", "seal", "signed", "write_folder", "write_mutant"]
 
 MANIFEST = "manifest.json"
 Members = dict[str, bytes]
@@ -61,10 +61,11 @@ def seal(files: Members) -> None:
         for name, data in files.items()
         if name != MANIFEST
     }
-    files[MANIFEST] = _signed(manifest)
+    files[MANIFEST] = signed(manifest)
 
 
-def _signed(manifest: dict[str, Any]) -> bytes:
+def signed(manifest: dict[str, Any]) -> bytes:
+    """Return a manifest as it is written, its checksum made right."""
     manifest.pop("checksum", None)
     manifest["checksum"] = hashlib.sha256(_canonical(manifest)).hexdigest()
     return _canonical(manifest)
@@ -244,7 +245,7 @@ def _mutate_manifest(data: bytes, rng: random.Random) -> bytes:
             manifest = _change_somewhere(manifest, rng)
     if not isinstance(manifest, dict):
         return _canonical(manifest)
-    return _signed(cast("dict[str, Any]", manifest))
+    return signed(cast("dict[str, Any]", manifest))
 
 
 _RAW = re.compile(r'"@raw:([^"]*)@"')
@@ -255,6 +256,8 @@ _SPECIAL: tuple[Callable[[], Any], ...] = (
             *(None, True, False, 0, 1, -1, 2, 64, 2**31, 2**63, -(2**63), 2**64, 10**30, 10**400),
             *(0.5, -0.5, 1e-9, 1e-300, 1e-320, 5e-324, -0.0, 40.0, 710.0, 1e16, 1e30, 1e300),
             *(1e308, -1e308, 1.7976931348623157e308, 0.9999999999999999),
+            # At the limits of what is read.
+            *(1e6, -1e6, 1e-6, 1e-100, 1e12, 10**12, 1.0, 1e-15),
             *("", "x", "0.5", "nan", "\x00", "\x1b[31m", "a\nb", "\ud800", "\u202e", "数学"),
             *("x" * 10_000, "direct", "reasoning@max", "sc(n=5)/reasoning@8", "((((", "max"),
             *("@raw:NaN@", "@raw:Infinity@", "@raw:-Infinity@", "@raw:1e400@", "@raw:-1e400@"),
@@ -414,7 +417,10 @@ def _other_values(array: "np.ndarray[Any, Any]", rng: random.Random) -> "np.ndar
     if np.issubdtype(array.dtype, np.floating):
         top = float(np.finfo(array.dtype).max)
         tiny = float(np.finfo(array.dtype).smallest_subnormal)
-        pool = (*(np.nan, np.inf, -np.inf, top, -top, tiny, 0.0, -1.0, 1e30, -1e30), 1e-30)
+        pool = (
+            *(np.nan, np.inf, -np.inf, top, -top, tiny, 0.0, -1.0, 1e30, -1e30, 1e-30),
+            *(1e6, -1e6, 1e-6, 1.0, -1.0, 0.0, 1e12),
+        )
     else:
         info = np.iinfo(array.dtype)
         pool = (info.max, info.min, 0, 1, int(flat[0]))
@@ -428,7 +434,21 @@ def _other_values(array: "np.ndarray[Any, Any]", rng: random.Random) -> "np.ndar
 
 _TOKENS = (
     *("inf", "-inf", "nan", "1e400", "1e308", "-1e308", "5e-324", "-1", "0", "1", "2", "63", "64"),
-    *("65", "-65", "1000000", "99999999999999999999999", "9" * 5000, "0x10", "1_0", "", "x", "1.5"),
+    *(
+        "65",
+        "-65",
+        "1000000",
+        "-1e6",
+        "1e6",
+        "0.5",
+        "99999999999999999999999",
+        "9" * 5000,
+        "0x10",
+        "1_0",
+        "",
+        "x",
+        "1.5",
+    ),
     *("True", "=", "-0", "+1", "1e3", "\x00", "\x85", "\x1c"),
 )
 

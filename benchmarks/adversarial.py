@@ -6,7 +6,8 @@ anybody outside should have. All are independent of the question they are put ar
 
 Each router is attacked at its default objective and at a trade-off that sends about 30% of plain
 prompts to a dear arm: where nearly all go there anyway an attack has nothing to win. `python -m
-benchmarks.adversarial` prints every gadget, `run` the worst and the mean of the fixed ones.
+benchmarks.adversarial` prints every gadget, `run` the worst and the mean of the fixed ones. All
+decisions are those of calls that name their caller, and so never look at a first answer.
 
 Source: the attack is that of "Rerouting LLM Routers" (arXiv 2501.01818): query-independent
 confounder gadgets, searched token by token; here on the difference in the router's own score.
@@ -133,23 +134,28 @@ class Target:
     is_dear: NDArray[np.bool_]
     objective: Objective
 
-    def score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Return what the router maximises, shape `(n_prompts, n_arms)`."""
+    def ranks(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the arms of each prompt, the best first, shape `(n_prompts, n_arms)`."""
         predictions = self.router.predict(prompts)
         cost = self.router.expected_cost(predictions, self.objective)
-        return predictions.p_correct - (self.objective.tradeoff or 0.0) * cost
+        score = predictions.p_correct - (self.objective.tradeoff or 0.0) * cost
+        return np.lexsort((-predictions.p_correct, cost, -score))
 
     def gain(self, prompts: Sequence[str]) -> float:
         """Return the mean advantage of the best dear arm: what the attacker climbs."""
-        score = self.score(prompts)
+        predictions = self.router.predict(prompts)
+        cost = self.router.expected_cost(predictions, self.objective)
+        score = predictions.p_correct - (self.objective.tradeoff or 0.0) * cost
         dear, other = score[:, self.is_dear], score[:, ~self.is_dear]
         return float((dear.max(axis=1) - other.max(axis=1)).mean())
 
     def choices(self, prompts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the position of the arm that the router decides for, shape `(n_prompts,)`."""
-        position = {arm.name: index for index, arm in enumerate(self.router.arms)}
-        decisions = self.router.decide_many(prompts, objective=self.objective)
-        return np.array([position[each.arm.name] for each in decisions])
+        """Return the position of the arm that the router decides for, shape `(n_prompts,)`.
+
+        These are the decisions of calls that name their caller: one arm each, without a look at
+        a first answer. Among equal scores the cheaper arm is taken, then the likelier one.
+        """
+        return self.ranks(prompts)[:, 0]
 
     def frugal(self, prompts: Sequence[str]) -> "Target":
         """Return the same router at a trade-off that sends `FRUGAL_SHARE` to dear arms."""
@@ -226,7 +232,7 @@ def _share_under_cap(target: Target, prompts: Sequence[str], cap: float) -> floa
     names = [arm.name for arm in target.router.arms]
     dear = {name for name, flag in zip(names, target.is_dear.tolist(), strict=True) if flag}
     caps = CallerCaps(CapLimits(max_dear_share=cap, dear_arms=frozenset(dear)))
-    orders = np.argsort(-target.score(prompts), axis=1, kind="stable").tolist()
+    orders = target.ranks(prompts).tolist()
     tokens = target.router.predict(prompts).tokens.tolist()
     given = [
         caps.reserve("attacker", order, expected, names)

@@ -6,6 +6,7 @@ one and prints its traceback.
 """
 
 import argparse
+import asyncio
 import faulthandler
 import hashlib
 import json
@@ -19,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,12 +31,13 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks._artifact_mutations import MANIFEST, seal, write_mutant
 from benchmarks._report import Report
 from calibration import Outcome, OutcomeRecord
-from policies import ArtifactError, NoAdmissibleArmError
-from router import Router
+from policies import ArtifactError, Evidence, InvalidInputError, NoAdmissibleArmError, Usage
+from router import Objective, Router
 
 N_ALL, N_IN_BENCH, CHUNK = 100_000, 5_000, 500
 N_TREES = 8
@@ -84,33 +86,115 @@ class Tally:
             self.violations.setdefault(what, []).extend(numbers)
 
 
+class HashEmbedder:
+    """Embeddings without a model: equal texts get equal vectors, and that is all."""
+
+    name, model, dimensions, n_truncated = "hash", "sha256", 12, 0
+
+    def identity(self) -> Mapping[str, str]:
+        return {"embedder": self.name, "model": self.model}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        digests = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]
+        rows = np.array([list(digest[: self.dimensions]) for digest in digests], dtype=np.float64)
+        rows -= 127.5
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    async def aembed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return await asyncio.to_thread(self.embed, texts)
+
+    async def aclose(self) -> None:
+        pass
+
+
 @cache
 def seeds() -> tuple[tuple[str, dict[str, bytes]], ...]:
     """Return sound artifacts of different kinds, as files by name.
 
-    They are fitted here on made-up outcomes, so that whatever a router saves is mutated.
+    They are fitted here on made-up outcomes, so that whatever a router saves is mutated. Which
+    learners a fit keeps depends on the outcomes; the kinds that differ in nothing else are made
+    from one fit.
     """
-    kinds = {
-        "means": (20, ("direct", "reasoning@64", "reasoning@max"), ("m",)),
-        "boosted": (60, ("direct", "reasoning@64"), ("m",)),
-        "one arm": (60, ("direct",), ("m",)),
-        "many arms": (60, ("direct", "cot", "reasoning@8", "reasoning@64"), ("a", "b", "c")),
+    three, two = ("direct", "reasoning@64", "reasoning@max"), ("direct", "reasoning@64")
+    many = ("direct", "cot", "reasoning@8", "reasoning@64")
+    blended = _saved(_records(60, two))
+    small = _saved(_records(20, three))
+    found = {
+        "means": small,
+        "boosted": _with_blend(blended, {"boosted": 1.0}),
+        "forest": _with_blend(blended, {"means": 0.5, "forest": 0.5}),
+        "neighbours": _with_blend(blended, {"linear": 0.25, "boosted": 0.25, "neighbours": 0.5}),
+        "per arm": _with_blend(blended, {"boosted-per-arm": 1.0}),
+        "isotonic": _with_steps(small),
+        "one arm": _saved(_records(60, two[:1])),
+        "many arms": _saved(_records(60, many, ("a", "b", "c"))),
+        "cascade": _saved(_records(300, two)),
+        "guarantee": _saved(_records(300, two, has_evidence=False), max_loss=0.4, confidence=0.6),
+        "embedding": _saved(_records(60, two), embedder=HashEmbedder()),
+        "mean cost": _with_objective(blended, Objective.on_average(1e9)),
     }
-    found: list[tuple[str, dict[str, bytes]]] = []
-    for name, (n_questions, policies, models) in kinds.items():
-        router = Router.fit(
-            _records(n_questions, policies, models),
-            backends={models[0]: {"backend": "fake"}},
-        )
-        with tempfile.TemporaryDirectory() as parent:
-            path = Path(parent) / "router"
-            router.save(path)
-            files = {file.name: file.read_bytes() for file in path.iterdir()}
-        for member in [each for each in files if each.endswith(".txt")]:
-            files[member] = _few_trees(files[member])
-        seal(files)
-        found.append((name, files))
-    return tuple(found)
+    for name, member in {
+        "cascade": "cascade.json",
+        "embedding": "embedding_mean.npy",
+        "forest": "forest_0.txt",
+        "per arm": "trees_by_arm_0.txt",
+        "boosted": "trees_correct.txt",
+    }.items():
+        if not found[name].get(member):
+            raise RuntimeError(f"the seed {name!r} has no {member!r}: fit it on other outcomes")
+    return tuple(found.items())
+
+
+def _saved(records: list[OutcomeRecord], **options: Any) -> dict[str, bytes]:
+    """Fit a router and return its files, with a few trees only."""
+    backends = {records[0].model: {"backend": "fake"}}
+    router = Router.fit(records, backends=backends, **options)
+    with tempfile.TemporaryDirectory() as parent:
+        path = Path(parent) / "router"
+        router.save(path)
+        files = {file.name: file.read_bytes() for file in path.iterdir()}
+    for member in [each for each in files if each.endswith(".txt")]:
+        files[member] = _few_trees(files[member])
+    seal(files)
+    return files
+
+
+def _with_blend(files: Mapping[str, bytes], blend: Mapping[str, float]) -> dict[str, bytes]:
+    """Return a router that blends other learners; where it has no trees it takes its others."""
+    made = {name: data for name, data in files.items() if not name.startswith("forest_")}
+    model = json.loads(files["model.json"])
+    model["blend"] = dict(blend)
+    made["model.json"] = json.dumps(model).encode()
+    if "boosted" in blend:
+        made["trees_correct.txt"] = files["trees_correct.txt"] or files["trees_tokens.txt"]
+    n_arms = len(model["arms"])
+    for learner, stem, n in (
+        ("forest", "forest", n_arms + 1),
+        ("boosted-per-arm", "trees_by_arm", n_arms),
+    ):
+        for index in range(n if learner in blend else 0):
+            own = files.get(f"forest_{index}.txt", b"")
+            made[f"{stem}_{index}.txt"] = own or files["trees_tokens.txt"]
+    seal(made)
+    return made
+
+
+def _with_objective(files: Mapping[str, bytes], objective: Objective) -> dict[str, bytes]:
+    manifest = json.loads(files[MANIFEST]) | {"objective": objective.to_json()}
+    made = {**files, MANIFEST: json.dumps(manifest).encode()}
+    seal(made)
+    return made
+
+
+def _with_steps(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return a router that is calibrated by isotonic steps, which a fit needs many outcomes for."""
+    made = dict(files)
+    model = json.loads(files["model.json"])
+    steps = [[0.1, 0.4, 0.8], [0.2, 0.5, 0.9]]
+    model["calibration"] |= {"method": "isotonic", "knots": [steps] * len(model["arms"])}
+    made["model.json"] = json.dumps(model).encode()
+    seal(made)
+    return made
 
 
 def _few_trees(text: bytes) -> bytes:
@@ -123,7 +207,11 @@ def _few_trees(text: bytes) -> bytes:
 
 
 def _records(
-    n_questions: int, policies: tuple[str, ...], models: tuple[str, ...]
+    n_questions: int,
+    policies: tuple[str, ...],
+    models: tuple[str, ...] = ("m",),
+    *,
+    has_evidence: bool = True,
 ) -> list[OutcomeRecord]:
     rng = random.Random(n_questions)
     records: list[OutcomeRecord] = []
@@ -137,6 +225,8 @@ def _records(
             for position, policy in enumerate(policies):
                 p = 0.9 if not is_math or position else 0.9 - 0.12 * level
                 tokens = 5 + position * 20 * level
+                is_right = rng.random() < p
+                logprob = -0.1 - 0.1 * rng.random() - 0.6 * (not is_right)
                 records.append(
                     OutcomeRecord(
                         question_id=f"q{index}",
@@ -147,11 +237,14 @@ def _records(
                         model=model,
                         size=1_000_000,
                         policy=policy,
-                        outcome=Outcome.CORRECT if rng.random() < p else Outcome.WRONG,
+                        outcome=Outcome.CORRECT if is_right else Outcome.WRONG,
                         prompt_tokens=len(prompt),
                         completion_tokens=tokens,
                         flops=None if model == "b" else 2e6 * tokens,
                         seconds=0.01 * tokens,
+                        evidence=(
+                            Evidence(logprob, 2.0 * logprob, -logprob) if has_evidence else None
+                        ),
                     )
                 )
     return records
@@ -178,26 +271,39 @@ def judge(folder: Path) -> str:
 
 def _use(folder: Path) -> str:
     try:
-        router = Router.load(folder)
-    except ArtifactError as error:
+        router = Router.load(folder, embedder=HashEmbedder())
+    except (ArtifactError, InvalidInputError) as error:
+        if not isinstance(error, ArtifactError) and error.code != "other-embedder":
+            raise
         line = str(error)
         if len(line) > MAX_LINE or not line or not line.isprintable():
             what = "is long" if len(line) > MAX_LINE else "is no plain line"
             raise Violation(f"the error {what}, from {_place(error)}") from error
         return "refused"
     _check_numbers(router)
-    for prompt in PROMPTS[:3]:
-        try:
-            decision = router.decide(prompt)
-        except NoAdmissibleArmError:  # caps and strict targets may be out of reach
-            continue
-        if decision.arm not in router.arms:
-            raise Violation("decided for an arm that is not there")
-        json.dumps(decision.to_json(), allow_nan=False)
-        if hasattr(router, "explain"):
-            getattr(router, "explain")(prompt)  # noqa: B009 - not in every version
-    router.describe()
+    hints = [None, *router.task_types[:2], None]
+    for prompt, task in zip(PROMPTS, hints, strict=False):
+        _decide(router, prompt, task)
+    objective = Objective.trade(1e-3, router.objective.unit)
+    json.dumps(router.decide(PROMPTS[1], objective=objective).to_json(), allow_nan=False)
+    json.dumps(router.describe(), allow_nan=False)
     return "loaded"
+
+
+def _decide(router: Router, prompt: str, task: str | None) -> None:
+    try:
+        decision = router.decide(prompt, task)
+    except NoAdmissibleArmError:  # caps and strict targets may be out of reach
+        return
+    if decision.arm not in router.arms:
+        raise Violation("decided for an arm that is not there")
+    json.dumps(decision.to_json(), allow_nan=False)
+    json.dumps(router.explain(prompt, task).to_json(), allow_nan=False)
+    if decision.escalation is None:
+        return
+    for evidence in (Evidence(-9.0, -99.0, 0.0), Evidence(-0.01, -0.02, 9.0), None):
+        after = router.escalate(decision, evidence, Usage(3, 5))
+        json.dumps(after.to_json(), allow_nan=False)
 
 
 def _check_numbers(router: Router) -> None:

@@ -42,6 +42,7 @@ N_DRAWS = 1000
 N_VARIANT_DRAWS = 200
 N_COMPARED = 10
 BATCH = 25
+N_RULES = 40
 POCKET_QUESTIONS = 900
 POCKET_POLICIES = ("direct", "reasoning@16", "reasoning@max")
 
@@ -383,8 +384,7 @@ def _routed(
     predictions = router.predict(list(rest.prompts))
     cost = router.expected_cost(predictions, Objective.trade(0.0, "tokens"))
     (column,) = [i for i, arm in enumerate(rest.arms) if arm.policy == reference]
-    spread = float(np.ptp(cost, axis=1).mean())
-    tradeoffs = np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 81) / spread])
+    tradeoffs = _as_in_a_fit(cost)
     chosen = np.column_stack(
         [np.argmax(predictions.p_correct - tradeoff * cost, axis=1) for tradeoff in tradeoffs]
     )
@@ -397,6 +397,13 @@ def _routed(
         rest.groups,
         cases,
     )
+
+
+def _as_in_a_fit(cost: Floats) -> list[float]:
+    """Return the trade-offs that `Router.fit(max_loss=...)` tests for costs of this size."""
+    spread = float(np.ptp(cost, axis=1).mean())
+    grid = np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 81) / spread])
+    return grid[np.linspace(0, len(grid) - 1, N_RULES).astype(np.int64)].tolist()
 
 
 if __name__ == "__main__":

@@ -130,11 +130,12 @@ class UnknownNameError(ThinkrouteError, LookupError):
             known: All valid names.
         """
         names = sorted(known)
+        shown = name if len(name) <= 100 else f"{name[:100]}..."
         close = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         hint += f"known: {', '.join(names)}" if names else "none are known"
         super().__init__(
-            f"unknown {kind} {name!r}", hint=hint, code=f"unknown-{kind.replace(' ', '-')}"
+            f"unknown {kind} {shown!r}", hint=hint, code=f"unknown-{kind.replace(' ', '-')}"
         )
         self.kind = kind
         self.name = name

@@ -31,7 +31,10 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 * 2**20
-_MAX_MEMBER_BYTES = 512 * 2**20
+# Parsed, JSON and trees take many times their size; arrays take what they are.
+_MAX_MEMBER_BYTES = {".json": 32 * 2**20, ".txt": 64 * 2**20, ".npy": 512 * 2**20}
+_MAX_TOTAL_BYTES = 2**30
+_MAX_MEMBERS = 4096
 _MEMBER_NAME = re.compile(r"[a-z0-9_]{1,64}\.(json|npy|txt)")
 _MAX_LINE = 500
 _OWN_KEYS = frozenset({"kind", "schema_version", "members", "checksum"})
@@ -209,18 +212,24 @@ def _read_manifest(path: Path, kind: str, schema_version: int) -> dict[str, Any]
 def _check_listing(path: Path, listing: Any) -> None:
     """Check that members are plain names with a size and a hash, so that no path escapes."""
     entries = cast("dict[str, Any]", listing) if isinstance(listing, dict) else {"": None}
+    if len(entries) > _MAX_MEMBERS:
+        raise _corrupt(path, f"{MANIFEST!r} lists more than {_MAX_MEMBERS} members")
+    n_bytes = 0
     for name, entry in entries.items():
         fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         size = fields.get("n_bytes")
         is_sound = (
             _MEMBER_NAME.fullmatch(name) is not None
             and name != MANIFEST
-            and isinstance(size, int)
-            and 0 <= size <= _MAX_MEMBER_BYTES
+            and type(size) is int
+            and 0 <= size <= _MAX_MEMBER_BYTES[Path(name).suffix]
             and isinstance(fields.get("sha256"), str)
         )
         if not is_sound:
             raise _corrupt(path, f"{MANIFEST!r} lists the unusable member {name!r}")
+        n_bytes += fields["n_bytes"]
+    if n_bytes > _MAX_TOTAL_BYTES:
+        raise _corrupt(path, f"{MANIFEST!r} lists more than {_MAX_TOTAL_BYTES} bytes")
 
 
 def _read_member(file: Path, entry: Mapping[str, Any]) -> tuple[str, bytes]:
@@ -229,7 +238,8 @@ def _read_member(file: Path, entry: Mapping[str, Any]) -> tuple[str, bytes]:
         return "is not a file", b""
     if file.stat().st_size != entry["n_bytes"]:
         return f"has {file.stat().st_size} bytes, expected {entry['n_bytes']}", b""
-    data = file.read_bytes()
+    with file.open("rb") as stream:
+        data = stream.read(entry["n_bytes"] + 1)  # it may have grown since
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         return "was changed after it was written", b""
     return "", data

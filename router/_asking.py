@@ -34,6 +34,7 @@ async def ask(
 
     Raises:
         ConfigError: Nobody said how the model is reached.
+        CapabilityError: It takes no attachments, and there are some.
         BackendError: The model could not be asked.
     """
     _LOG.info(
@@ -41,7 +42,10 @@ async def ask(
     )
     policy = build_policy(decision.policy)
     backend = backends.get(decision.model)
-    require(backend, policy.needs)
+    needs = policy.needs
+    if any(message.attachments for message in messages):
+        needs |= {Capability.ATTACHMENTS}
+    require(backend, needs)
     if decision.escalation is not None and Capability.LOGPROBS in backend.capabilities:
         options = replace(options, logprobs=True)
     return await policy.run(messages, backend, options)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from calibration.statistics import mcnemar_exact, paired_difference_interval
 
 from ._baselines import BASELINES, best_mixture, cheapest_arm, oracle_choice
+from ._cascade_sweep import sweep_cascades
 from ._crossfit import Foresight, Predicted
 from ._curves import upper_hull
 from ._evaluation_result import Comparison, Evaluation
@@ -42,6 +43,7 @@ class Assessment:
         n_resamples: int,
         seed: int,
         n_seen: int | None,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         """Cut the questions on which every arm was measured; arguments as in `evaluate`."""
         self._matrix = matrix
@@ -51,6 +53,7 @@ class Assessment:
         self._confidence = confidence
         self._seed = seed
         self._n_seen = n_seen
+        self._left_out = left_out
         self._names = [arm.name for arm in matrix.arms]
         self._judged = comparable_cells(matrix)
         self._rows: Ints = np.flatnonzero(np.logical_and.reduce(self._judged, axis=1))
@@ -68,19 +71,34 @@ class Assessment:
         walk, caps = self._router_walk(swept), self._cap_walk()
         own = realise(test, predicted.own_choice[self._rows])
         headline = certified(walk)
+        looked = sweep_cascades(
+            test, self._rows, self._cut(predicted.text), predicted, plain=(own, swept, walk)
+        )
         cap_point = point_estimate(caps)
         pair = self._pair(predicted.text)
         tables = reliability_tables(
             self._names, predicted.text.p, self._matrix.correct, self._groups
         )
         n_samples = self._matrix.n_samples[self._pair_rows()][:, self._pair_columns()]
+        rows = self._all_rows(swept, own, headline)
+        headline_cascade = None
+        if looked is not None:
+            headline_cascade = certified(looked.walk)
+            rows += [
+                row_of(name, way, self._always_reference, test.groups)
+                for name, way in (
+                    ("router (cascade)", looked.own),
+                    ("router (cascade, certified)", self._of_walk(looked.walk, headline_cascade)),
+                )
+            ]
         return Evaluation(
             headline=headline,
             headline_point=point_estimate(walk),
             headline_fixed_cap=certified(caps),
             headline_fixed_cap_point=cap_point,
             headline_own_objective=unselected(self._single_walk(own)),
-            rows=tuple(self._all_rows(swept, own, headline)),
+            headline_cascade=headline_cascade,
+            rows=tuple(rows),
             metrics=measure(
                 self._curves(swept),
                 pair,
@@ -105,6 +123,7 @@ class Assessment:
             n_groups=self._test_groups.n_groups,
             n_folds=predicted.n_folds,
             n_seen=self._n_seen,
+            left_out=self._left_out,
             is_oracle_inflated=bool((test.n_samples == 1).any()),
         )
 
@@ -187,6 +206,14 @@ class Assessment:
             return self._always_reference
         point = int(np.abs(swept.tradeoffs - tradeoff).argmin())
         return realise(self._test, swept.choice[:, point])
+
+    def _of_walk(self, walk: Walk, headline: Headline) -> Realised:
+        """Return what a headline's choice among a walk did; the reference if it chose none."""
+        if headline.tradeoff is None:
+            return self._always_reference
+        at = walk.tradeoffs.index(headline.tradeoff)
+        unknown = np.full(len(walk.tokens), np.nan)
+        return Realised(walk.correct[:, at], walk.tokens[:, at], unknown)
 
     def _curves(self, swept: Sweep) -> Curves:
         """Return fixed arms, router and oracle; groups are numbered as in all questions."""

@@ -117,8 +117,9 @@ def _weights(parts: Sequence[Floats], correct: Floats) -> Floats:
     # Learners' errors are alike, so their differences are noisy: weights start from equal ones.
     n = len(parts)
     pull = _PULL_TO_EQUAL * np.trace(gram) / n / np.sqrt(max(len(correct), 1))
-    root = np.linalg.cholesky(gram + heavy**2 + (pull + 1e-9 * heavy**2) * np.eye(n))
-    target = np.linalg.solve(root, np.full(n, heavy**2 + pull / n))
+    system = gram + heavy**2 + (pull + 1e-9 * heavy**2) * np.eye(n)
+    root = np.asarray(np.linalg.cholesky(system), dtype=np.float64)
+    target = np.asarray(np.linalg.solve(root, np.full(n, heavy**2 + pull / n)), dtype=np.float64)
     weights = np.asarray(optimize.nnls(root.T, target)[0])
     return weights / weights.sum()
 

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _MAX_ROUNDS = 150
+# No tree can split fewer rows, with at least ten in each leaf.
+_MIN_ROWS = 20
 _PATIENCE = 15
 # A thread costs more than it brings below this many rows.
 _ROWS_PER_THREAD = 20_000
@@ -69,6 +71,7 @@ class BoostingRows:
 
 def cross_fit_trees(
     rows: BoostingRows,
+    n_folds: int,
     loss: Loss,
     seed: int,
     held_out: Callable[[int], Floats],
@@ -79,7 +82,8 @@ def cross_fit_trees(
     tree helps. Deterministic for a seed.
 
     Args:
-        rows: What to fit on.
+        rows: What to fit on; some folds may have no rows.
+        n_folds: Number of folds.
         loss: Loss.
         seed: Seed of feature and row sampling.
         held_out: Features to predict for a fold, from its number.
@@ -87,9 +91,11 @@ def cross_fit_trees(
     Returns:
         Number of trees, and per fold what they add to the base scores of its held-out features.
     """
-    library: Any = import_module("lightgbm")
     numbers = np.unique(rows.fold).tolist()
-    n_folds = int(rows.fold.max()) + 1
+    predictions = [np.zeros(len(held_out(fold))) for fold in range(n_folds)]
+    if len(rows.targets) < _MIN_ROWS or len(numbers) < 2:
+        return 0, predictions
+    library: Any = import_module("lightgbm")
     parts = [(np.flatnonzero(rows.fold != k), np.flatnonzero(rows.fold == k)) for k in numbers]
     history = library.cv(
         _parameters(len(rows.targets), loss, seed),
@@ -104,7 +110,6 @@ def cross_fit_trees(
     n_trees = int(np.argmin(losses)) + 1
     if not losses[n_trees - 1] < _loss(rows, loss):
         n_trees = 0
-    predictions = [np.zeros(len(held_out(fold))) for fold in range(n_folds)]
     for number, booster in zip(numbers, boosters, strict=True):
         features = held_out(number)
         if n_trees and len(features):
@@ -128,6 +133,8 @@ def fit_trees(rows: BoostingRows, n_trees: int, loss: Loss, seed: int) -> str:
 def fit_forest(features: Floats, targets: Floats, n_trees: int, seed: int) -> str:
     """Fit a forest of extremely randomised trees and return it as a LightGBM text model.
 
+    With fewer than two rows there are no trees, and the text is "".
+
     Args:
         features: Finite features, shape `(n_rows, n_features)`.
         targets: What the leaves average, shape `(n_rows,)`.
@@ -137,6 +144,8 @@ def fit_forest(features: Floats, targets: Floats, n_trees: int, seed: int) -> st
     Source:
         Geurts, Ernst and Wehenkel (Machine Learning 2006), with 63 leaves at most.
     """
+    if len(targets) < 2:
+        return ""
     library: Any = import_module("lightgbm")
     data = library.Dataset(features, targets, free_raw_data=False)
     booster = library.train(_FOREST | {"seed": seed, "num_threads": 1}, data, n_trees)

@@ -1,7 +1,7 @@
 """From raw p to p that holds: an affine map, Platt's sigmoid or isotonic steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
 
@@ -120,12 +120,15 @@ def _fit_affine(p: Floats, correct: Floats) -> Calibration:
     design[:, 0] = common[rows] - common.mean()
     design[:, 1] = p[rows, arms] - common[rows]
     design[np.arange(len(rows)), 2 + arms] = 1.0
-    start = np.r_[1.0, 1.0, np.full(n_arms, common.mean())]
-    gram = design.T @ design + np.diag(np.r_[1.0, 1.0, np.full(n_arms, _PRIOR_WEIGHT)])
-    step = np.linalg.solve(gram, design.T @ (correct[rows, arms] - design @ start))
-    slope, gain_slope, *levels = (start + step).tolist()
-    slope, gain_slope = max(slope, 0.0), max(gain_slope, 0.0)
-    intercepts = np.array(levels) - slope * common.mean()
+    start = np.ones(2 + n_arms)
+    start[2:] = common.mean()
+    prior = np.ones(2 + n_arms)
+    prior[2:] = _PRIOR_WEIGHT
+    gram = design.T @ design + np.diag(prior)
+    step = _solve(gram, design.T @ (correct[rows, arms] - design @ start))
+    solution = start + step
+    slope, gain_slope = max(float(solution[0]), 0.0), max(float(solution[1]), 0.0)
+    intercepts = solution[2:] - slope * common.mean()
     return Calibration("affine", slope, intercepts, gain_slope)
 
 
@@ -153,8 +156,8 @@ def _fit_sigmoid(p: Floats, correct: Floats) -> Calibration:
             np.concatenate([[weights @ (scores * scores)], np.bincount(arms, weights, n_arms)])
         )
         hessian[0, 1:] = hessian[1:, 0] = np.bincount(arms, weights * scores, n_arms)
-        step = np.linalg.solve(hessian + _PRIOR_WEIGHT * np.eye(1 + n_arms), gradient)
-        solution -= np.clip(step, -1.0, 1.0)
+        step = _solve(hessian + _PRIOR_WEIGHT * np.eye(1 + n_arms), gradient)
+        solution = solution - np.clip(step, -1.0, 1.0)
         if np.abs(step).max() < 1e-9:
             break
     # A negative slope would turn the ranking around on the word of a few questions.
@@ -170,17 +173,21 @@ def _fit_isotonic(p: Floats, correct: Floats) -> Calibration:
     """
     optimize: Any = import_module("scipy.optimize")
     knots: list[tuple[Floats, Floats]] = []
-    for arm in range(p.shape[1]):
+    n_arms = p.shape[1]
+    for arm in range(n_arms):
         known = np.flatnonzero(~np.isnan(correct[:, arm]))
         order = known[np.argsort(p[known, arm], kind="stable")]
         bins = np.array_split(order, max(len(order) // _MIN_STEP, 1))
         sizes = np.array([len(part) for part in bins], dtype=np.float64)
         scores = np.array([p[part, arm].mean() for part in bins])
         rates = np.array([(correct[part, arm].sum() + 0.5) / (len(part) + 1.0) for part in bins])
-        steps = optimize.isotonic_regression(rates, weights=sizes).x
-        edges = np.r_[True, np.diff(steps) > 0]
-        starts = np.flatnonzero(edges)
+        steps: Floats = optimize.isotonic_regression(rates, weights=sizes).x
+        starts = np.flatnonzero(np.diff(steps, prepend=-np.inf) > 0)
         weights = np.add.reduceat(sizes, starts)
         centres = np.add.reduceat(scores * sizes, starts) / weights
         knots.append((centres, steps[starts]))
-    return Calibration("isotonic", 1.0, np.zeros(p.shape[1]), knots=tuple(knots))
+    return replace(Calibration.identity(n_arms), method="isotonic", knots=tuple(knots))
+
+
+def _solve(matrix: Floats, right: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)

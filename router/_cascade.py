@@ -335,7 +335,8 @@ def features_of(evidence: Floats, center: Floats, scale: Floats) -> Floats:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-x))
+    # exp would overflow further out; nothing that was fitted comes near.
+    return 1.0 / (1.0 + np.exp(-np.maximum(x, -700.0)))
 
 
 def _best(p: Floats, total: Floats, first: NDArray[np.int64], objective: Objective) -> Ints:

@@ -21,6 +21,8 @@ CASCADE_VERSION = 1
 N_FEATURES = 3 + 2 * len(EVIDENCE)
 """Intercept, log-odds of the arm, log-odds of the first arm, evidence and its squares."""
 
+_MAX_VALUE, _MIN_SCALE = 1e6, 1e-100
+_MAX_BINS, _MAX_SCENARIOS = 1_000, 1_000
 Floats = NDArray[np.float64]
 
 
@@ -131,12 +133,14 @@ def _problems(one: CascadeParameters) -> list[str]:
     n_firsts, n_kinds = len(one.firsts), len(EVIDENCE)
     if one.shifts.ndim != 4 or not all(one.shifts.shape):
         return [f"shifts has shape {one.shifts.shape}"]
-    n_bins = one.shifts.shape[1]
+    n_bins, n_scenarios = one.shifts.shape[1:3]
+    if n_bins > _MAX_BINS or n_scenarios > _MAX_SCENARIOS:
+        return [f"{n_bins} bins of {n_scenarios} scenarios are too many"]
     shapes = {
         "center": (n_firsts, n_kinds),
         "scale": (n_firsts, n_kinds),
         "weights": (n_firsts, one.n_arms, N_FEATURES),
-        "shifts": (n_firsts, n_bins, one.shifts.shape[2], one.n_arms),
+        "shifts": (n_firsts, n_bins, n_scenarios, one.n_arms),
         "gain": (n_firsts,),
     }
     found = [
@@ -149,10 +153,10 @@ def _problems(one: CascadeParameters) -> list[str]:
     elif n_bins > 1 and (np.diff(one.edges, axis=1) < 0.0).any():
         found.append("edges are not ascending")
     arrays = (one.center, one.scale, one.weights, one.edges, one.shifts, one.gain)
-    if not all(np.isfinite(array).all() for array in arrays):
-        found.append("it holds NaN or infinity")
-    if (one.scale < 0.0).any():
-        found.append("a scale is negative")
+    if not all((np.abs(array) <= _MAX_VALUE).all() for array in arrays):  # false for NaN, too
+        found.append(f"it holds numbers that are not finite or beyond {_MAX_VALUE:g}")
+    if ((one.scale != 0.0) & (one.scale < _MIN_SCALE)).any():
+        found.append("a scale is negative or vanishes")
     if list(one.firsts) != sorted(set(one.firsts)) or not all(
         0 <= arm < one.n_arms for arm in one.firsts
     ):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from policies import ArtifactCorruptError, ArtifactError, ArtifactTooNewError, InvalidInputError
 
@@ -10,7 +11,10 @@ from ._cascade import Cascade
 from ._cascade_parameters import CASCADE_MEMBER, CascadeParameters
 from ._document import FEATURE_VERSIONS, RouterDocument
 
-__all__ = ["check_features", "content_id", "read_cascade"]
+if TYPE_CHECKING:
+    from ._embedding import PromptEmbedding
+
+__all__ = ["check_drift", "check_embedding", "check_features", "content_id", "read_cascade"]
 
 
 def read_cascade(members: Mapping[str, bytes], n_arms: int) -> Cascade | None:
@@ -25,9 +29,38 @@ def read_cascade(members: Mapping[str, bytes], n_arms: int) -> Cascade | None:
         parameters = CascadeParameters.from_json(parse_json(members[CASCADE_MEMBER]))
         if parameters.n_arms != n_arms:
             raise InvalidInputError(f"cascade: {parameters.n_arms} arms, expected {n_arms}")
-    except ValueError as error:  # InvalidInputError is one
+    except (ValueError, RecursionError) as error:  # InvalidInputError is a ValueError
         raise ArtifactCorruptError(f"{CASCADE_MEMBER!r}: {one_line(error)}") from error
     return Cascade(parameters)
+
+
+def check_drift(members: Mapping[str, bytes]) -> None:
+    """Check the member that only the drift monitor reads, so that a broken one is found at once.
+
+    Raises:
+        ArtifactCorruptError: The member does not hold what it must.
+    """
+    from ._drift_reference import DRIFT_MEMBER, DriftReference
+
+    if DRIFT_MEMBER in members:
+        DriftReference.from_bytes(members[DRIFT_MEMBER])
+
+
+def check_embedding(embedding: "PromptEmbedding | None", n_extra: int) -> None:
+    """Check that an artifact's embedding gives the features that its model was fitted on.
+
+    Args:
+        embedding: What the embedding's members say, `None` without any.
+        n_extra: Extra features of the model.
+
+    Raises:
+        ArtifactCorruptError: There are more or fewer.
+    """
+    found = 0 if embedding is None else embedding.projection.n_components
+    if found != n_extra:
+        raise ArtifactCorruptError(
+            f"'model.json': {n_extra} extra features, but the embedding gives {found}"
+        )
 
 
 def check_features(features: Mapping[str, int]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from policies import UnknownNameError
 
 from ._baselines import BASELINES
+from ._cascade import Cascade
 from ._decision import choose
 from ._fit import group_folds
 from ._objective import CostUnit, Objective, Price
@@ -53,6 +54,8 @@ class Predicted:
         objectives: Objective of each router.
         unit: Unit of the costs.
         n_folds: Folds; the baselines of a given router are cross-validated too.
+        folds: Questions of each router; empty if nobody asks for cascades.
+        cascades: What each router does with evidence, `None` for nothing.
     """
 
     layers: Mapping[str, Foresight]
@@ -61,6 +64,8 @@ class Predicted:
     objectives: tuple[Objective, ...]
     unit: CostUnit
     n_folds: int
+    folds: tuple[Ints, ...] = ()
+    cascades: tuple[Cascade | None, ...] = ()
 
     @property
     def text(self) -> Foresight:
@@ -161,9 +166,13 @@ class _Collected:
             baseline.name: np.zeros(matrix.n_questions, dtype=np.int64) for baseline in BASELINES
         }
         self._objectives: list[Objective] = []
+        self._folds: list[Ints] = []
+        self._cascades: list[Cascade | None] = []
 
     def add_router(self, fold: Ints, test: OutcomeMatrix, router: Router) -> None:
         self._objectives.append(router.objective)
+        self._folds.append(fold)
+        self._cascades.append(self._cascade_of(router))
         by_text = self._foresee(router, test.prompts, None)
         self._store("text", fold, by_text)
         self._own[fold] = choose(by_text.p, by_text.cost, router.objective)[0]
@@ -173,6 +182,12 @@ class _Collected:
             # What the router does not know falls back to the layer before.
             known = self._with_hints(router, test.prompts, names, known)
             self._store(layer, fold, known)
+
+    def _cascade_of(self, router: Router) -> Cascade | None:
+        # It knows arms by position.
+        is_same = [arm.name for arm in router.arms] == self._names
+        decider = router._decider  # pyright: ignore[reportPrivateUsage] - no public name yet
+        return decider._cascade if is_same else None  # pyright: ignore[reportPrivateUsage]
 
     def _with_hints(
         self, router: Router, prompts: Sequence[str], hints: Sequence[str], before: Foresight
@@ -227,4 +242,6 @@ class _Collected:
             objectives=tuple(self._objectives),
             unit=self._objectives[0].unit,
             n_folds=n_folds,
+            folds=tuple(self._folds),
+            cascades=tuple(self._cascades),
         )

@@ -172,7 +172,7 @@ class Decider:
             orders = [[arm, *order] for arm, order in zip(chosen, orders, strict=True)]
         elif self._cascade is not None and late is None and asked.caller is None and not asked.gone:
             plan = self._cascade.plan(
-                p_correct, cost, rule, plain=(ranks[:, 0], reaches.any(axis=1))
+                p_correct, cost, rule, plain=(ranks[:, 0], np.logical_or.reduce(reaches, axis=1))
             )
         posterior = np.einsum("nl,lt->nt", predictions.posterior, self._type_of_label)
         latency_s = (perf_counter() - start) / len(prompts)

@@ -7,11 +7,11 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from policies import ArtifactCorruptError, InvalidInputError
 
-from ._artifact import canonical_json, parse_json
+from ._artifact import canonical_json, one_line, parse_json
 from ._logged import LoggedDecision
 from .features.text import read_text
 
@@ -54,7 +54,8 @@ def drift_features(prompt: str, known_words: Collection[bytes] | None = None) ->
         >>> drift_features("3 + 4 = ?")["digit_share"]
         0.2222...
     """
-    _, data, _, words = read_text(prompt)
+    text = read_text(prompt)
+    data, words = text.data, text.words
     n_bytes, n_words = max(len(data), 1), max(len(words), 1)
     shares = {
         "digit_share": _DIGITS,
@@ -134,9 +135,11 @@ class ReferenceBins(NamedTuple):
 class _BinsDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    values: list[FiniteFloat]
+    values: list[Annotated[float, Field(ge=-1e15, le=1e15)]]
     ties: list[Annotated[float, Field(ge=0.0, lt=1.0)]]
-    spacings: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=2)]
+    spacings: Annotated[
+        list[Annotated[int, Field(gt=0, le=10**12)]], Field(min_length=2, max_length=1000)
+    ]
 
     @model_validator(mode="after")
     def _fits(self) -> "_BinsDocument":
@@ -159,9 +162,9 @@ class DriftReference(BaseModel):
 
     version: Literal[1] = 1
     """Raised whenever the same prompt gives other numbers."""
-    n: Annotated[int, Field(ge=0)]
+    n: Annotated[int, Field(ge=0, le=10**12)]
     """Prompts it was measured on."""
-    bins: dict[str, _BinsDocument]
+    bins: Annotated[dict[str, _BinsDocument], Field(max_length=1000)]
     """Bins by name of the number."""
 
     @classmethod
@@ -248,7 +251,9 @@ class DriftReference(BaseModel):
         try:
             return cls.model_validate(parse_json(data))
         except (ValueError, ValidationError) as error:
-            raise ArtifactCorruptError(f"artifact member {DRIFT_MEMBER!r}: {error}") from error
+            raise ArtifactCorruptError(
+                f"artifact member {DRIFT_MEMBER!r}: {one_line(error)}"
+            ) from error
 
     def to_bytes(self) -> bytes:
         """Return it as JSON; equal references give equal bytes."""

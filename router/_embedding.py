@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import ArtifactCorruptError, ConfigError
+from policies import ConfigError, InvalidInputError
 from policies.embedding import Embedder
 
 from ._artifact import canonical_json, parse_json
@@ -22,27 +22,35 @@ Floats = NDArray[np.float64]
 
 
 class FittedProjection(NamedTuple):
-    """Embeddings of the fitting questions, projected, and what is needed to do it again.
+    """A projection, and what it makes of the questions it was fitted on.
 
     Attributes:
         features: Shape `(n_questions, n_components)`; zeros for blank prompts.
+        embedding: Does the same for other prompts.
         members: Members of the artifact.
     """
 
     features: Floats
+    embedding: "PromptEmbedding"
     members: dict[str, bytes]
 
 
 def fit_projection(embedder: Embedder, prompts: Sequence[str], seed: int) -> FittedProjection:
     """Embed prompts and find the directions in which they differ most.
 
-    No outcome is looked at, so that folds need no projections of their own.
+    No outcome is looked at, so that folds need no projections of their own. Questions that
+    certify a guarantee must not be among the prompts: nothing may be fitted on them.
 
     Raises:
-        InvalidInputError: All prompts are blank or have the same embedding.
+        InvalidInputError: Fewer than two prompts are not blank, or all have the same embedding.
         BackendError: The embedder could not be asked.
     """
     written = [row for row, prompt in enumerate(prompts) if prompt.strip()]
+    if not written:
+        raise InvalidInputError(
+            f"all {len(prompts)} prompts are blank: there is nothing to embed",
+            hint="record the prompts, or leave embedder= out",
+        )
     embeddings = embedder.embed([prompts[row] for row in written])
     projection = EmbeddingProjection.fit(
         embeddings, _N_COMPONENTS, seed, identity=embedder.identity()
@@ -55,7 +63,7 @@ def fit_projection(embedder: Embedder, prompts: Sequence[str], seed: int) -> Fit
         _MEAN: array_to_bytes(arrays["mean"]),
         _COMPONENTS: array_to_bytes(arrays["components"]),
     }
-    return FittedProjection(features, members)
+    return FittedProjection(features, PromptEmbedding(projection, embedder), members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +95,14 @@ class PromptEmbedding:
         if _DOCUMENT not in members:
             return None
         reader = MemberReader(members)
+        arrays = {
+            "mean": reader.array(_MEAN, np.float32, (None,)),
+            "components": reader.array(_COMPONENTS, np.float32, (None, None)),
+        }
         try:
-            document: Any = parse_json(members[_DOCUMENT])
-        except ValueError as error:
-            raise ArtifactCorruptError(f"artifact member {_DOCUMENT!r}: {error}") from error
-        projection = EmbeddingProjection.from_parts(
-            document,
-            {
-                "mean": reader.array(_MEAN, np.float32, (None,)),
-                "components": reader.array(_COMPONENTS, np.float32, (None, None)),
-            },
-        )
+            projection = EmbeddingProjection.from_parts(parse_json(members[_DOCUMENT]), arrays)
+        except ValueError as error:  # ArtifactCorruptError is one
+            raise reader.corrupt(_DOCUMENT, error) from error
         if embedder is not None:
             projection.refuse_other(embedder.identity())
         return cls(projection, embedder)

@@ -1,6 +1,7 @@
 """Does routing pay? Held-out accuracy and cost beside every baseline that could do it."""
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from policies import InvalidInputError, UnknownNameError
 from ._arms import Arm
 from ._assessment import Assessment
 from ._baselines import most_accurate_arm
+from ._comparable import arms_in_common, with_arms
 from ._crossfit import FitOptions, Progress, cross_fit, predict_fresh
 from ._evaluation_result import Comparison, CurveRow, Evaluation
 from ._headline import Headline
@@ -38,6 +40,8 @@ __all__ = [
 ]
 
 _MIN_COMPLETE_GROUPS = 2
+_LOG = logging.getLogger("thinkroute.router")
+_LOG.addHandler(logging.NullHandler())
 
 
 # All but the first are keywords that stand for an option of the command each.
@@ -59,7 +63,8 @@ def evaluate(  # noqa: PLR0913
     """Judge routing on questions that the router was not fitted on; deterministic for a seed.
 
     By default routers are fitted and judged by cross-validation, in which no group of questions
-    is on both sides. A `router` that exists is judged on the outcomes as they are: give it fresh
+    is on both sides; where too few questions have an answer of every arm, arms are left out, and
+    the result names them. A `router` that exists is judged on the outcomes as they are: give it fresh
     ones.
 
     Args:
@@ -90,10 +95,13 @@ def evaluate(  # noqa: PLR0913
     """
     _check(margin, confidence, n_folds, n_resamples)
     matrix = _matrix(records, router)
+    needed = _MIN_COMPLETE_GROUPS if router is not None else max(n_folds, _MIN_COMPLETE_GROUPS)
+    left_out: tuple[str, ...] = ()
+    if router is None:
+        matrix, left_out = _comparable(matrix, reference, needed)
     cells = comparable_cells(matrix)
     complete = matrix.rows(np.logical_and.reduce(cells, axis=1))
     n_groups = len(set(complete.groups))
-    needed = _MIN_COMPLETE_GROUPS if router is not None else max(n_folds, _MIN_COMPLETE_GROUPS)
     if n_groups < needed:
         raise InvalidInputError(
             f"{n_folds} folds need {needed} groups of questions on which every arm was measured, "
@@ -122,15 +130,26 @@ def evaluate(  # noqa: PLR0913
         confidence=confidence,
         n_resamples=n_resamples,
         seed=seed,
-        n_seen=None if router is None else _count_seen(router, matrix),
+        n_seen=None if router is None else int(np.count_nonzero(router.seen(matrix.prompts))),
+        left_out=left_out,
     ).result()
 
 
-def _count_seen(router: object, matrix: OutcomeMatrix) -> int | None:
-    """Return how many questions the router was fitted on; `None` if it keeps no record of them."""
-    # A router of an older version has no such method.
-    seen: Callable[[tuple[str, ...]], NDArray[np.bool_]] | None = getattr(router, "seen", None)
-    return None if seen is None else int(np.count_nonzero(seen(matrix.prompts)))
+def _comparable(
+    matrix: OutcomeMatrix, reference: str | None, n_groups: int
+) -> tuple[OutcomeMatrix, tuple[str, ...]]:
+    """Return the outcomes of the arms that can be compared, and the names of the others."""
+    column = None if reference is None else _find_arm(reference, matrix.arms)
+    kept = arms_in_common(matrix, column, n_groups)
+    if len(kept) == len(matrix.arms):
+        return matrix, ()
+    left_out = tuple(arm.name for place, arm in enumerate(matrix.arms) if place not in kept)
+    cut = with_arms(matrix, kept)
+    complete = cut.rows(np.logical_and.reduce(comparable_cells(cut), axis=1))
+    if len(set(complete.groups)) < n_groups:
+        return matrix, ()  # leaving arms out does not help: say what is missing of all of them
+    _LOG.warning("left out, to have questions with all arms: %s", ", ".join(left_out))
+    return cut, left_out
 
 
 def _check(margin: float, confidence: float, n_folds: int, n_resamples: int) -> None:

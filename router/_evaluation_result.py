@@ -73,6 +73,8 @@ class Evaluation:
         headline_fixed_cap_point: Its optimistic sibling.
         headline_own_objective: The router at the objective that each fold chose without its
             test questions: nothing here was selected on the questions it is judged by.
+        headline_cascade: The certified figure where the first answer's evidence may call for a
+            second arm, both answers paid; `None` where no evidence was recorded, or none tells.
         rows: Fixed arms first, then what needs no router, router and oracles.
         metrics: Numbers that sum the router up.
         reliability: Calibration of all arms together, then of each.
@@ -92,6 +94,7 @@ class Evaluation:
         n_folds: Folds.
         n_seen: Of a router that was given: questions it was fitted on; `None` if it was
             cross-validated, or cannot say.
+        left_out: Arms that were not compared, because hardly a question has an answer of all.
         is_oracle_inflated: Whether the oracle picks among single samples, so that their noise
             inflates it (and deflates headroom).
     """
@@ -101,6 +104,7 @@ class Evaluation:
     headline_fixed_cap: Headline
     headline_fixed_cap_point: Headline
     headline_own_objective: Headline
+    headline_cascade: Headline | None
     rows: tuple[EvaluationRow, ...]
     metrics: Metrics
     reliability: tuple[Reliability, ...]
@@ -118,6 +122,7 @@ class Evaluation:
     n_groups: int
     n_folds: int
     n_seen: int | None
+    left_out: tuple[str, ...]
     is_oracle_inflated: bool
 
     @property

@@ -108,6 +108,7 @@ def explain_decision(
     """
     parameters = model.parameters
     p = np.array([candidate.p for candidate in decision.candidates])
+    spread = parameters.token_spread
     low, high, counts = parameters.reference.intervals(p)
     candidates = tuple(
         ExplainedCandidate(
@@ -117,7 +118,9 @@ def explain_decision(
             float(high[arm]),
             int(counts[arm]),
             each.tokens,
-            *(each.tokens * parameters.token_spread[arm, [0, 2, 3]]).tolist(),
+            float(each.tokens * spread[arm, 0]),
+            float(each.tokens * spread[arm, 2]),
+            float(each.tokens * spread[arm, 3]),
             each.flops,
             each.seconds,
             each.cost,

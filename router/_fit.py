@@ -123,6 +123,7 @@ class _Fit:
         n_bytes = data.n_bytes[:, np.newaxis] * np.ones((1, len(sample.arms)))
         per_byte = np.nan_to_num(_ratio(sample.prompt_tokens, n_bytes))
         known = self._known
+        places: list[int] = known.tolist()
         parameters = ModelParameters(
             arms=sample.arms,
             labels=data.labels,
@@ -147,8 +148,8 @@ class _Fit:
                 np.where(sample.seconds > 0, sample.seconds, np.nan), sample.tokens
             ),
             reference=ReferenceQuestions(
-                ids=tuple(sample.question_ids[row] for row in known),
-                tasks=tuple(sample.tasks[row] for row in known),
+                ids=tuple(sample.question_ids[row] for row in places),
+                tasks=tuple(sample.tasks[row] for row in places),
                 topics=unit_rows(data.topics[known]),
                 p_correct=p_correct[known].astype(np.float32),
                 correct=np.nan_to_num(sample.correct[known], nan=-1.0).astype(np.float32),

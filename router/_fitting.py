@@ -96,12 +96,9 @@ def fit_router(  # noqa: PLR0913 - what `Router.fit` takes
     if promise is not None:
         held_back = _held_back(matrix, np.random.default_rng([seed, 1]))
     fitting = matrix.rows(np.setdiff1d(everything, held_back))
-    projection = None if embedder is None else fit_projection(embedder, matrix.prompts, seed)
-    extra = None if projection is None else projection.features
+    projection = None if embedder is None else fit_projection(embedder, fitting.prompts, seed)
     fitted = fit_model(
-        fitting,
-        seed=seed,
-        extra=None if extra is None else extra[np.setdiff1d(everything, held_back)],
+        fitting, seed=seed, extra=None if projection is None else projection.features
     )
     parameters, rows = fitted.parameters, fitted.out_of_fold.rows
     sample = fitting.rows(rows)
@@ -114,16 +111,15 @@ def fit_router(  # noqa: PLR0913 - what `Router.fit` takes
     guarantee = None
     if promise is not None:
         calibration = matrix.rows(held_back)
-        predicted = OutcomeModel(parameters).predict(
-            calibration.prompts, extra=None if extra is None else extra[held_back]
-        )
+        extra = None if projection is None else projection.embedding.features(calibration.prompts)
+        predicted = OutcomeModel(parameters).predict(calibration.prompts, extra=extra)
         trial = _Trial(calibration, predicted, cascade, objective.unit, prices)
         grid = _rules(cost_of_arms(expected, sample.arms, objective.unit, prices))
         objective, guarantee = trial.certify(
             grid,
             promise,
             reference=find_arm(sample.arms, promise.reference or _most_accurate(sample)),
-            cap=float(np.nanmax(trial.true_cost_of(sample))),
+            cap=_most_of_a_request(trial.true_cost_of(sample), cascade is not None),
             max_group_size=int(np.unique(np.array(matrix.groups), return_counts=True)[1].max()),
             seed=seed,
         )
@@ -278,11 +274,22 @@ class _Trial:
     def _run(self, objective: Objective) -> tuple[Floats, Floats]:
         """Return share correct and cost of each question, NaN where not measured."""
         if self._cascade is not None:
-            simulated = self._cascade.simulate(self._p, self._cost, self._matrix, objective)
+            simulated = self._cascade.simulate(
+                self._p,
+                self._cost,
+                self._matrix,
+                objective,
+                true_cost=self.true_cost_of(self._matrix),
+            )
             return simulated.correct, simulated.cost
         rows = np.arange(self._matrix.n_questions)
         choice, _ = choose(self._p, self._cost, objective)
         return self._matrix.correct[rows, choice], self.true_cost_of(self._matrix)[rows, choice]
+
+
+def _most_of_a_request(true_cost: Floats, has_cascade: bool) -> float:
+    """Return the most that a request has cost on the fitting questions, of two calls if so."""
+    return float(np.nanmax(true_cost)) * (2.0 if has_cascade else 1.0)
 
 
 def _most_accurate(sample: OutcomeMatrix) -> str:

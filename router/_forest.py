@@ -1,32 +1,35 @@
 """Boosted trees read from LightGBM's text format and evaluated for all arms of a query at once.
 
 Serving so needs no LightGBM, and takes less time than its `predict`. Every tree's leaves are bits
-of a 64-bit word, numbered from left to right. A split that sends a query to the right rules out
-the leaves on its left, so each value of each feature allows a set of leaves in each tree, and the
-exit leaf is the lowest bit that all features allow. The sets are tabulated per feature at load
-time. Features of the arm are known in advance and features of the query are equal for all arms,
-so neither is evaluated per arm.
+of a word, numbered from left to right. A split that sends a query to the right rules out the
+leaves on its left, so each value of each feature allows a set of leaves in each tree, and the exit
+leaf is the lowest bit that all features allow. The sets are tabulated per feature at load time.
+Features of the arm are known in advance and features of the query are equal for all arms, so
+neither is evaluated per arm.
 
 Source:
     QuickScorer (Lucchese et al., SIGIR 2015), section 3; the tables per feature and the split
     into query, pair and arm features are ours.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_LEAVES", "FeatureTable", "Forest", "Tree", "parse_trees"]
+__all__ = ["MAX_LEAVES", "FeatureTable", "Forest", "Splits", "Tree", "parse_trees"]
 
 MAX_LEAVES = 64
-_ALL = np.uint64(2**64 - 1)
 _MAX_VALUE = 1e6
 _MAX_TREES = 5000
 # The tables grow with splits times trees; 128 MiB is ten times what fitting ever makes.
 _MAX_TABLE_WORDS = 2**24
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +63,21 @@ def parse_trees(text: str) -> tuple[Tree, ...]:
     head, *parts = text[:end].split("\nTree=")
     if len(parts) > _MAX_TREES:
         raise ValueError(f"{len(parts)} trees are more than {_MAX_TREES}")
-    trees = tuple(map(_parse_tree, parts))
-    if "\naverage_output\n" not in head:
-        return trees
     # A random forest's prediction is the mean of its trees.
-    return tuple(
-        replace(tree, values=tuple(value / len(trees) for value in tree.values)) for tree in trees
-    )
+    divisor = len(parts) if "\naverage_output\n" in head else 1
+    return tuple(_parse_tree(part, divisor) for part in parts)
 
 
-def _parse_tree(part: str) -> Tree:
-    fields = dict(line.split("=", 1) for line in part.splitlines()[1:] if "=" in line)
+def _parse_tree(part: str, divisor: int) -> Tree:
+    fields = dict(line.split("=", 1) for line in part.split("\n")[1:] if "=" in line)
     if fields.get("num_cat", "0") != "0" or fields.get("is_linear", "0") != "0":
         raise ValueError("categorical splits and linear leaves are not supported")
     values = tuple(map(float, fields["leaf_value"].split()))
-    if not all(abs(value) <= _MAX_VALUE for value in values):  # false for NaN, too
+    # Comparing is false for NaN, which a set of others hides from `max`: hence both ends.
+    if not all(-_MAX_VALUE <= value <= _MAX_VALUE for value in values):
         raise ValueError(f"a leaf's value is not a number up to {_MAX_VALUE:g}")
+    if divisor > 1:
+        values = tuple(value / divisor for value in values)
     if fields["num_leaves"] == "1" and len(values) == 1:
         return Tree((), (), (), (), values)
     tree = Tree(
@@ -90,21 +92,41 @@ def _parse_tree(part: str) -> Tree:
 
 
 def _check_tree(tree: Tree) -> None:
-    """Check that the nodes form one binary tree with finite numbers."""
+    """Check that the nodes form one binary tree with finite numbers, parents before children."""
     n_inner = len(tree.features)
-    children = sorted((*tree.left, *tree.right))
-    expected = [*range(-n_inner - 1, 0), *range(1, n_inner)]
     lengths = {len(tree.thresholds), len(tree.left), len(tree.right), len(tree.values) - 1}
-    parents_first = all(
-        child < 0 or child > node
-        for side in (tree.left, tree.right)
-        for node, child in enumerate(side)
-    )
-    is_finite = np.isfinite(tree.thresholds).all() and np.isfinite(tree.values).all()
-    if lengths != {n_inner} or children != expected or not parents_first or not is_finite:
+    children = sorted(tree.left + tree.right)
+    expected = [*range(-n_inner - 1, 0), *range(1, n_inner)]
+    if lengths != {n_inner} or children != expected or not np.isfinite(tree.thresholds).all():
         raise ValueError("a tree's nodes do not form a tree of finite numbers")
+    if any(0 <= child <= node for side in (tree.left, tree.right) for node, child in enumerate(side)):
+        raise ValueError("a tree's node stands before its parent")
     if n_inner >= MAX_LEAVES or min(tree.features) < 0:
         raise ValueError(f"a tree has more than {MAX_LEAVES} leaves or a negative feature")
+
+
+class Splits(NamedTuple):
+    """The splits of several trees.
+
+    Attributes:
+        features: Feature of each split, shape `(n_splits,)`.
+        thresholds: A value above the threshold goes right, same shape.
+        trees: Tree of each split, same shape.
+        masks: Leaves of the tree that are left for a value above the threshold, same shape;
+            unsigned, one bit for each leaf.
+    """
+
+    features: Ints
+    thresholds: Floats
+    trees: Ints
+    masks: NDArray[Any]
+
+    def within(self, columns: range) -> "Splits":
+        """Return the splits on some features, which are then counted from 0, ascending."""
+        kept = np.flatnonzero((self.features >= columns.start) & (self.features < columns.stop))
+        order = kept[np.lexsort((self.thresholds[kept], self.features[kept]))]
+        part = Splits(*(values[order] for values in self))
+        return part._replace(features=part.features - columns.start)
 
 
 class FeatureTable:
@@ -112,68 +134,65 @@ class FeatureTable:
 
     Attributes:
         n_trees: Number of trees.
+        n_rows: Number of sets that are tabulated, 0 where no tree uses the features.
     """
 
-    def __init__(
-        self, splits: Mapping[int, Sequence[tuple[float, int, int]]], columns: range, n_trees: int
-    ) -> None:
-        """Tabulate the splits on the features in `columns`.
+    def __init__(self, splits: Splits, n_trees: int) -> None:
+        """Tabulate splits.
 
         Args:
-            splits: Splits `(threshold, tree, allowed leaves to the right)` by feature.
-            columns: Features of this table, in the order of the values given to `allowed`.
+            splits: Splits by ascending feature and threshold, see `Splits.within`; features are
+                counted as the values given to `allowed` are.
             n_trees: Number of trees.
         """
-        used = [column for column in columns if splits.get(column)]
-        n_rows = sum(len(splits[column]) + 1 for column in used)
+        self.n_trees = n_trees
+        # A feature's number and a threshold as one complex number: NumPy orders them by the
+        # real part first, so one binary search finds the levels of all features.
+        keys = splits.features + 1j * splits.thresholds
+        is_new = np.ones(len(keys), dtype=np.bool_)
+        np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+        level = np.cumsum(is_new)
+        self._keys = keys[is_new]
+        self._columns = np.unique(splits.features)
+        # Each feature has one more row than it has thresholds: rows are levels plus these.
+        self._shift = np.arange(len(self._columns))
+        self.n_rows = n_rows = len(self._keys) + len(self._columns)
         if n_rows * n_trees > _MAX_TABLE_WORDS:
             raise ValueError(f"{n_rows} splits in {n_trees} trees are too many")
-        self.n_trees = n_trees
-        self._columns = np.array([column - columns.start for column in used], dtype=np.int64)
-        thresholds: list[float] = []
-        owners: list[int] = []
-        starts: list[int] = []
-        table: list[NDArray[np.uint64]] = []
-        bases: list[int] = []
-        for position, column in enumerate(used):
-            starts.append(len(thresholds))
-            bases.append(len(table))
-            row = np.full(n_trees, _ALL)
-            table.append(row)
-            levels: list[float] = []
-            for threshold, tree, mask in sorted(splits[column]):
-                if not levels or levels[-1] != threshold:
-                    levels.append(threshold)
-                    row = row.copy()
-                    table.append(row)
-                row[tree] &= np.uint64(mask)
-            thresholds += levels
-            owners += [position] * len(levels)
-        self._thresholds = np.array(thresholds)
-        self._owners = self._columns[owners] if used else np.zeros(0, dtype=np.int64)
-        self._starts = np.array(starts, dtype=np.int64)
-        self._bases = np.array(bases, dtype=np.int64)
-        self._table = np.array(table) if used else np.zeros((0, n_trees), dtype=np.uint64)
+        self._table = np.full((n_rows, n_trees), ~splits.masks.dtype.type(0))
+        shift = np.searchsorted(self._columns, splits.features)
+        np.bitwise_and.at(self._table, (level + shift, splits.trees), splits.masks)
+        starts = self._keys.real.searchsorted(self._columns) + self._shift
+        for start, end in pairwise((*starts.tolist(), n_rows)):
+            part = self._table[start:end]
+            np.bitwise_and.accumulate(part, axis=0, out=part)
 
-    def allowed(self, values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    def allowed(self, values: Floats) -> NDArray[Any]:
         """Return the leaves that these features allow, one bit each.
 
         Args:
-            values: Features of this table, shape `(n_rows, len(columns))`, finite.
+            values: Features of this table, shape `(n_rows, n_features)`, finite.
 
         Returns:
             Bit sets, shape `(n_rows, n_trees)`.
         """
-        if not len(self._columns):
-            return np.full((len(values), self.n_trees), _ALL)
-        exceeded = values[:, self._owners] > self._thresholds
-        levels = np.add.reduceat(exceeded, self._starts, axis=1, dtype=np.int64) + self._bases
-        if len(values) == 1:
-            return np.bitwise_and.reduce(self._table[levels[0]], axis=0, keepdims=True)
-        result = self._table[levels[:, 0]]
-        for feature in range(1, levels.shape[1]):
-            result &= self._table[levels[:, feature]]
-        return result
+        table, n_columns = self._table, len(self._columns)
+        if not n_columns:
+            return np.full((len(values), self.n_trees), ~table.dtype.type(0))
+        keys = np.empty((len(values), n_columns), dtype=np.complex128)
+        keys.real = self._columns
+        keys.imag = values.take(self._columns, axis=1)
+        levels = self._keys.searchsorted(keys) + self._shift
+        # Either loop gives the same; the shorter one is faster.
+        if n_columns < len(values):
+            sets = table.take(levels[:, 0], axis=0)
+            for column in range(1, n_columns):
+                sets &= table.take(levels[:, column], axis=0)
+            return sets
+        sets = np.empty((len(values), self.n_trees), dtype=table.dtype)
+        for row, of_row in zip(sets, levels, strict=True):
+            np.bitwise_and.reduce(table.take(of_row, axis=0), axis=0, out=row)
+        return sets
 
 
 class Forest:
@@ -188,7 +207,7 @@ class Forest:
         models: Sequence[Sequence[Tree]],
         n_query: int,
         n_pair: int,
-        arm_features: NDArray[np.float64],
+        arm_features: Floats,
     ) -> None:
         """Tabulate the trees.
 
@@ -201,57 +220,104 @@ class Forest:
         Raises:
             ValueError: A tree uses a feature that is not there.
         """
-        trees = [tree for model in models for tree in model]
+        trees = list(chain.from_iterable(models))
         n_features = n_query + n_pair + arm_features.shape[1]
-        splits: dict[int, list[tuple[float, int, int]]] = {}
-        values = np.zeros((len(trees), MAX_LEAVES))
-        for index, tree in enumerate(trees):
-            order = _tabulate(tree, index, splits)
-            values[index, : len(order)] = [tree.values[leaf] for leaf in order]
-        if any(feature >= n_features for feature in splits):
+        splits, values = _tabulate(trees)
+        if (splits.features >= n_features).any():
             raise ValueError(f"a tree uses a feature beyond the {n_features} there are")
-        ends = np.cumsum([0, *map(len, models)]).tolist()
-        self._models = tuple(slice(start, end) for start, end in pairwise(ends))
+        self._models = tuple(_runs_of_models(list(map(len, models))))
+        self._n_models = len(models)
         self._values = values.ravel()
-        self._offsets = np.arange(len(trees)) * MAX_LEAVES
-        self._query = FeatureTable(splits, range(n_query), len(trees))
-        self._pair = FeatureTable(splits, range(n_query, n_query + n_pair), len(trees))
-        arms = FeatureTable(splits, range(n_query + n_pair, n_features), len(trees))
-        self._arm_allowed = arms.allowed(arm_features)
+        self._offsets = np.arange(len(trees)) * values.shape[1]
+        self._one = splits.masks.dtype.type(1)
+        tables = (
+            FeatureTable(splits.within(range(start, end)), len(trees))
+            for start, end in pairwise((0, n_query, n_query + n_pair, n_features))
+        )
+        self._query, self._pair, of_arms = tables
+        self._arm_allowed = of_arms.allowed(arm_features)
 
-    def raw_scores(
-        self, query: NDArray[np.float64], pair: NDArray[np.float64]
-    ) -> list[NDArray[np.float64]]:
+    def raw_scores(self, query: Floats, pair: Floats) -> list[Floats]:
         """Return the sum of the trees of each model, one array `(n_queries, n_arms)` each.
 
         Args:
             query: Query features, shape `(n_queries, n_query)`.
             pair: Pair features, shape `(n_queries, n_arms, n_pair)`.
         """
-        n_queries, n_arms, n_pair = pair.shape
+        return list(np.moveaxis(self.sums(query, pair), 2, 0))
+
+    def sums(self, query: Floats, pair: Floats | None = None) -> Floats:
+        """Return the sum of the trees of each model, shape `(n_queries, n_arms, n_models)`.
+
+        Args:
+            query: Query features, shape `(n_queries, n_query)`.
+            pair: Pair features, shape `(n_queries, n_arms, n_pair)`; `None` if there are none.
+        """
+        sums = np.zeros((len(query), len(self._arm_allowed), self._n_models))
         if not len(self._offsets):
-            return [np.zeros((n_queries, n_arms)) for _ in self._models]
-        allowed = self._pair.allowed(pair.reshape(n_queries * n_arms, n_pair))
-        allowed = allowed.reshape(n_queries, n_arms, len(self._offsets))
-        allowed &= self._arm_allowed
-        allowed &= self._query.allowed(query)[:, np.newaxis, :]
+            return sums
+        allowed = self._query.allowed(query)[:, np.newaxis, :] & self._arm_allowed
+        if pair is not None and self._pair.n_rows:
+            of_pairs = self._pair.allowed(pair.reshape(-1, pair.shape[2]))
+            allowed &= of_pairs.reshape(allowed.shape)
         # `allowed - 1` turns the bits below the lowest one on: their count is its position.
-        leaves = np.bitwise_count((allowed - np.uint64(1)) & ~allowed)
-        values = self._values[leaves + self._offsets]
-        return [values[:, :, trees].sum(axis=2) for trees in self._models]
+        leaves = np.bitwise_count((allowed - self._one) & ~allowed)
+        values = self._values.take(leaves + self._offsets)
+        for models, trees, length in self._models:
+            # Models of one length at once; each sum is over its own trees, in their order.
+            shape = (*sums.shape[:2], models.stop - models.start, length)
+            values[:, :, trees].reshape(shape).sum(axis=3, out=sums[:, :, models])
+        return sums
 
 
-def _tabulate(tree: Tree, index: int, splits: dict[int, list[tuple[float, int, int]]]) -> list[int]:
-    """Add the splits of a tree to `splits` and return its leaves from left to right."""
+def _runs_of_models(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
+    """Return models of equal length in a row, all of their trees, and that length."""
+    model = tree = 0
+    for length, run in groupby(lengths):
+        n_models = len(list(run))
+        if length:
+            trees = slice(tree, tree + length * n_models)
+            yield slice(model, model + n_models), trees, length
+        model, tree = model + n_models, tree + length * n_models
 
-    def visit(node: int, first: int) -> list[int]:
-        if node < 0:
-            return [~node]
-        left = visit(tree.left[node], first)
-        right = visit(tree.right[node], first + len(left))
-        on_the_left = ((1 << len(left)) - 1) << first
-        split = (tree.thresholds[node], index, ~on_the_left & int(_ALL))
-        splits.setdefault(tree.features[node], []).append(split)
-        return left + right
 
-    return visit(0 if tree.features else -1, 0)
+def _tabulate(trees: Sequence[Tree]) -> tuple[Splits, Floats]:
+    """Return the splits of trees, and the values of their leaves from left to right."""
+    n_leaves = max((len(tree.values) for tree in trees), default=1)
+    bits: Any = next(
+        kind for kind in (np.uint16, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= n_leaves
+    )
+    n_inner = np.array([len(tree.features) for tree in trees], dtype=np.int64)
+    tree_of = np.repeat(np.arange(len(trees)), n_inner)
+    node_of = np.arange(len(tree_of)) - np.repeat(np.cumsum(n_inner) - n_inner, n_inner)
+    # Nodes in columns, then leaves from the right: -1 is leaf 0, as the children say it.
+    width = 2 * n_leaves
+    left, right = (np.full((width, len(trees)), -1) for _ in range(2))
+    left[node_of, tree_of] = np.fromiter(chain.from_iterable(tree.left for tree in trees), np.int64)
+    right[node_of, tree_of] = np.fromiter(
+        chain.from_iterable(tree.right for tree in trees), np.int64
+    )
+    every = np.arange(len(trees))
+    size = np.ones((width, len(trees)), dtype=np.int64)
+    for node in range(int(n_inner.max(initial=0)) - 1, -1, -1):
+        both = size[left[node], every] + size[right[node], every]
+        size[node] = np.where(node < n_inner, both, 1)
+    first = np.zeros((width, len(trees)), dtype=np.int64)
+    for node in range(int(n_inner.max(initial=0))):
+        is_node = np.flatnonzero(node < n_inner)
+        here, to_left, to_right = first[node, is_node], left[node, is_node], right[node, is_node]
+        first[to_left, is_node] = here
+        first[to_right, is_node] = here + size[to_left, is_node]
+    values = np.zeros((len(trees), n_leaves))
+    for index, tree in enumerate(trees):
+        n = len(tree.values)
+        values[index, first[-1 : -n - 1 : -1, index]] = tree.values
+    n_left = size[left[node_of, tree_of], tree_of].astype(np.uint64)
+    below = ((np.uint64(1) << n_left) - np.uint64(1)) << first[node_of, tree_of].astype(np.uint64)
+    splits = Splits(
+        np.fromiter(chain.from_iterable(tree.features for tree in trees), np.int64),
+        np.fromiter(chain.from_iterable(tree.thresholds for tree in trees), np.float64),
+        tree_of,
+        (~below).astype(bits),
+    )
+    return splits, values

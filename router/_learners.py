@@ -44,7 +44,11 @@ class JointTrees:
         data = self.data
         n_arms = len(data.matrix.arms)
         self._n_trees, parts = cross_fit_trees(
-            self._rows(), self.loss, self.seed, lambda fold: self._held_out(data.folds[fold])
+            self._rows(),
+            len(data.folds),
+            self.loss,
+            self.seed,
+            lambda fold: self._held_out(data.folds[fold]),
         )
         added = np.empty((data.matrix.n_questions, n_arms))
         for fold, part in zip(data.folds, parts, strict=True):
@@ -105,7 +109,11 @@ class TreesPerArm:
         self._n_trees = []
         for arm in range(len(data.matrix.arms)):
             n_trees, parts = cross_fit_trees(
-                self._rows(arm), "cross_entropy", self.seed, lambda fold: plain[data.folds[fold]]
+                self._rows(arm),
+                len(data.folds),
+                "cross_entropy",
+                self.seed,
+                lambda fold: plain[data.folds[fold]],
             )
             self._n_trees.append(n_trees)
             for fold, part in zip(data.folds, parts, strict=True):
@@ -154,7 +162,10 @@ class RandomForest:
         p = np.empty_like(data.p_base)
         for fold in data.folds:
             forest = Forest(
-                [parse_trees(text) for text in self._fit(np.setdiff1d(everything, fold))],
+                [
+                    parse_trees(text) if text else ()
+                    for text in self._fit(np.setdiff1d(everything, fold))
+                ],
                 plain.shape[1],
                 0,
                 np.zeros((1, 0)),

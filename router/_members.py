@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from policies import ArtifactCorruptError, Mode
 from ._arms import Arm
 from ._artifact import canonical_json, one_line, parse_json
 from ._calibration import Calibration
+from ._forest import parse_trees
 from ._model import LEARNERS, ModelParameters, OutcomeModel
 from ._reference import MAX_REFERENCE, ReferenceQuestions
 from .features.sparse import LinearScores, Vocabulary
@@ -29,6 +30,9 @@ Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e30)]
 Score = Annotated[float, Field(ge=-1e6, le=1e6)]
 _MAX_WEIGHT = 1e6
+# Of tokens and bytes.
+_MAX_LENGTH = 1e12
+_MAX_ARMS, _MAX_LABELS = 1_000, 10_000
 # What `array_to_bytes` writes: version 1.0, a plain type, rows first.
 _NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([<|][a-z]\d)', 'fortran_order': False, "
@@ -59,14 +63,15 @@ class _CalibrationDocument(_Document):
     slope: Annotated[float, Field(ge=0.0, le=1e6)]
     intercepts: list[Score]
     gain_slope: Annotated[float, Field(ge=0.0, le=1e6)]
-    knots: list[tuple[list[Score], list[Probability]]]
+    # JSON has no tuples.
+    knots: list[Annotated[tuple[list[Score], list[Probability]], Field(strict=False)]]
 
 
 class _ModelDocument(_Document):
     """`model.json`: the small numbers of `ModelParameters`, fields of the same names."""
 
-    arms: Annotated[list[_ArmDocument], Field(min_length=1)]
-    labels: Annotated[list[_LabelDocument], Field(min_length=1)]
+    arms: Annotated[list[_ArmDocument], Field(min_length=1, max_length=_MAX_ARMS)]
+    labels: Annotated[list[_LabelDocument], Field(min_length=1, max_length=_MAX_LABELS)]
     blend: Annotated[dict[str, Annotated[float, Field(gt=0.0, le=1.0)]], Field(min_length=1)]
     n_topics: Annotated[int, Field(ge=0, le=10_000)]
     n_extra: Annotated[int, Field(ge=0, le=10_000)]
@@ -132,7 +137,21 @@ def model_to_members(model: ModelParameters) -> dict[str, bytes]:
     return members
 
 
-_REFERENCE_ARRAYS = ("topics", "p_correct", "correct", "tokens", "tokens_expected", "n_bytes")
+class _Range(NamedTuple):
+    low: float
+    high: float
+    has_gaps: bool = False
+
+
+# Topics have Euclidean length 1, up to rounding; -1 stands for what was not measured.
+_REFERENCE_ARRAYS = {
+    "topics": _Range(-1.001, 1.001),
+    "p_correct": _Range(0.0, 1.0),
+    "correct": _Range(0.0, 1.0, has_gaps=True),
+    "tokens": _Range(0.0, _MAX_LENGTH, has_gaps=True),
+    "tokens_expected": _Range(0.0, _MAX_LENGTH),
+    "n_bytes": _Range(0.0, _MAX_LENGTH),
+}
 
 
 def model_from_members(members: Mapping[str, bytes]) -> OutcomeModel:
@@ -161,9 +180,7 @@ def model_from_members(members: Mapping[str, bytes]) -> OutcomeModel:
         name: reader.numbers(getattr(document, name), name, shape)
         for name, shape in numbers.items()
     }
-    unknown = set(document.blend) - set(LEARNERS)
-    if unknown:
-        raise reader.corrupt("model.json", f"unknown learners {sorted(unknown)}")
+    _check_blend(document, reader)
     by_arm = n_arms if "boosted-per-arm" in document.blend else 0
     in_forest = n_arms + 1 if "forest" in document.blend else 0
     parameters = ModelParameters(
@@ -188,7 +205,30 @@ def model_from_members(members: Mapping[str, bytes]) -> OutcomeModel:
     try:
         return OutcomeModel(parameters)
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
-        raise reader.corrupt("trees", error) from error
+        raise reader.corrupt(_name_of_broken_trees(parameters), error) from error
+
+
+def _name_of_broken_trees(parameters: ModelParameters) -> str:
+    """Return the member whose trees cannot be read, `trees` where only all together cannot."""
+    texts = {f"{name}.txt": getattr(parameters, name) for name in _JOINT_TREES}
+    for name in _TREE_LISTS:
+        texts |= {f"{name}_{i}.txt": text for i, text in enumerate(getattr(parameters, name))}
+    for name, text in texts.items():
+        try:
+            parse_trees(text or "tree\nend of trees")
+        except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
+            return name
+    return "trees"
+
+
+def _check_blend(document: _ModelDocument, reader: "MemberReader") -> None:
+    unknown = set(document.blend) - set(LEARNERS)
+    if unknown:
+        raise reader.corrupt("model.json", f"unknown learners {sorted(unknown)}")
+    if abs(sum(document.blend.values()) - 1.0) > 1e-6:
+        raise reader.corrupt("model.json", "the learners' weights do not sum to 1")
+    if "neighbours" in document.blend and not document.reference_ids:
+        raise reader.corrupt("model.json", "neighbours of no questions")
 
 
 def _read_calibration(
@@ -196,12 +236,11 @@ def _read_calibration(
 ) -> Calibration:
     intercepts = reader.numbers(document.intercepts, "calibration", (n_arms,))
     knots: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    if document.method == "isotonic":
-        for raw, p in document.knots:
-            ascends = all((np.diff(each) >= 0).all() for each in (raw, p))
-            if not raw or len(raw) != len(p) or not ascends:
-                raise reader.corrupt("model.json", "calibration: knots do not ascend")
-            knots.append((np.array(raw), np.array(p)))
+    for raw, p in document.knots:
+        ascends = all((np.diff(each) >= 0).all() for each in (raw, p))
+        if not raw or len(raw) != len(p) or not ascends:
+            raise reader.corrupt("model.json", "calibration: knots do not ascend")
+        knots.append((np.array(raw), np.array(p)))
     if len(knots) != (n_arms if document.method == "isotonic" else 0):
         raise reader.corrupt("model.json", "calibration: the number of knots is wrong")
     return Calibration(
@@ -217,10 +256,14 @@ def _read_reference(
         raise reader.corrupt("model.json", "reference questions do not fit together")
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_REFERENCE_ARRAYS, (n, n_arms))
     shapes |= {"topics": (n, document.n_topics), "n_bytes": (n,)}
-    arrays = {
-        name: reader.array(f"reference_{name}.npy", np.float32, shape)
-        for name, shape in shapes.items()
-    }
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name, shape in shapes.items():
+        member = f"reference_{name}.npy"
+        kind = _REFERENCE_ARRAYS[name]
+        arrays[name] = reader.array(member, np.float32, shape, kind.high)
+        known = arrays[name][arrays[name] != -1.0] if kind.has_gaps else arrays[name]
+        if (known < kind.low).any():
+            raise reader.corrupt(member, f"it holds numbers below {kind.low:g}")
     seen = reader.array("seen.npy", np.uint64, (None,))
     if (seen[1:] <= seen[:-1]).any():
         raise reader.corrupt("seen.npy", "the hashes are not ascending")
@@ -287,10 +330,17 @@ class MemberReader:
             raise self.corrupt("model.json", f"{name} has shape {array.shape}, expected {shape}")
         return array
 
-    def array(self, name: str, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    def array(
+        self,
+        name: str,
+        dtype: Any,
+        shape: tuple[int | None, ...],
+        limit: float = _MAX_WEIGHT,
+    ) -> NDArray[Any]:
         """Return a `.npy` member without NumPy's object loader; `None` is any length.
 
         The header must fit the data to the byte, so nothing is allocated on its word alone.
+        Floating-point numbers are finite and at most `limit` away from 0.
         """
         data = self._data(name)
         # NumPy's own reader evaluates the header as Python, warns, and raises whatever it likes.
@@ -309,8 +359,8 @@ class MemberReader:
         array = np.frombuffer(data, dtype, offset=header.end()).reshape(found)
         if not np.isfinite(array).all():
             raise self.corrupt(name, "it holds NaN or infinity")
-        if wanted_dtype.kind == "f" and (np.abs(array) > _MAX_WEIGHT).any():
-            raise self.corrupt(name, f"it holds numbers beyond {_MAX_WEIGHT:g}")
+        if wanted_dtype.kind == "f" and (np.abs(array) > limit).any():
+            raise self.corrupt(name, f"it holds numbers beyond {limit:g}")
         return array
 
     def _data(self, name: str) -> bytes:

@@ -1,6 +1,6 @@
 """The outcome model: p(correct), tokens and cost of every arm for a prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from ._forest import Forest, parse_trees
 from ._reference import ReferenceQuestions
 from .features.sparse import LinearScores, Vocabulary
 from .features.task_type import Label, posterior_from_logits
-from .features.text import TEXT_FEATURES, ReadText, read_text, text_features
+from .features.text import TEXT_FEATURES, ReadText, read_text, text_row
 
 __all__ = [
     "LEARNERS",
@@ -41,7 +41,8 @@ LEARNERS = ("means", "linear", "boosted", "forest", "boosted-per-arm", "neighbou
 Floats = NDArray[np.float64]
 
 # Enough to spread the cost of a call, few enough to stay in the processor's cache.
-_BATCH = 256
+_BATCH = 32
+_GROUP_BYTES = 32_768
 _N_PAIR = 2
 _N_SUMMARIES = 2
 # Where exp would overflow; no model that was fitted comes near.
@@ -160,6 +161,7 @@ class OutcomeModel:
         )
         self._has_arm_trees = bool(parameters.trees_by_arm or parameters.forest)
         self._weights = {name: weight for name, weight in parameters.blend.items() if weight > 0}
+        parameters.vocabulary.prepare()
 
     def predict(
         self,
@@ -182,7 +184,7 @@ class OutcomeModel:
             extra = np.zeros((len(prompts), self.parameters.n_extra))
         parts = [
             self._predict(
-                [read_text(prompt) for prompt in prompts[start : start + _BATCH]],
+                prompts[start : start + _BATCH],
                 allowed,
                 extra[start : start + _BATCH],
                 more_bytes,
@@ -216,26 +218,42 @@ class OutcomeModel:
         terms = vocabulary.terms(vocabulary.look_up([text.words for text in texts]))
         return self.parameters.linear.scores(terms, len(texts))[:, self._topics_from :]
 
+    def _read(self, prompts: Sequence[str]) -> tuple[Floats, Floats]:
+        """Return text features and linear scores of prompts."""
+        vocabulary, linear = self.parameters.vocabulary, self.parameters.linear
+        rows: list[tuple[float, ...]] = []
+        scores: list[Floats] = []
+        for texts in _groups(prompts):
+            found = vocabulary.find([text.spaced for text in texts])
+            scores.append(linear.scores(vocabulary.terms(found), len(texts)))
+            start = 0
+            for text, n_words in zip(texts, found.lengths.tolist(), strict=True):
+                rows.append(text_row(text, found.classes[start : start + n_words]))
+                start += n_words
+        dense = np.array(rows, dtype=np.float64).reshape(len(prompts), len(TEXT_FEATURES))
+        if len(scores) == 1:
+            return dense, scores[0]
+        return dense, np.concatenate(scores or [np.zeros((0, len(linear.intercepts)))])
+
     def _predict(
         self,
-        texts: Sequence[ReadText],
+        prompts: Sequence[str],
         allowed: NDArray[np.bool_] | None,
         extra: Floats,
         more_bytes: int,
     ) -> Predictions:
         model = self.parameters
         n_arms = len(model.arms)
-        found = model.vocabulary.look_up([text.words for text in texts])
-        scores = model.linear.scores(model.vocabulary.terms(found), len(texts))
+        dense, scores = self._read(prompts)
         posterior = posterior_from_logits(scores[:, 2 * n_arms : self._topics_from], allowed)
-        dense = text_features(texts, found.classes)
         topics = scores[:, self._topics_from :]
-        more = topics if not model.n_extra else np.concatenate((topics, extra), axis=1)
-        query, pair = assemble(dense, scores[:, : 2 * n_arms], posterior, more)
+        more_features = topics if not model.n_extra else np.concatenate((topics, extra), axis=1)
+        query, pair = assemble(dense, scores[:, : 2 * n_arms], posterior, more_features)
         logits, log_tokens = base_scores(posterior, model.p_means, model.log_token_means)
-        more_logits, more_log_tokens = self._joint.raw_scores(query, pair)
+        more = self._joint.sums(query, pair)
+        more_logits, more_log_tokens = more[:, :, 0], more[:, :, 1]
         weights = self._weights
-        p = np.zeros((len(texts), n_arms))
+        p = np.zeros((len(prompts), n_arms))
         if "boosted" in weights:
             p += weights["boosted"] * _sigmoid(logits + more_logits)
         if "linear" in weights:
@@ -244,7 +262,7 @@ class OutcomeModel:
             p += weights["means"] * _sigmoid(logits)
         if self._has_arm_trees:
             features = np.concatenate((query, scores[:, :n_arms]), axis=1)
-            of_arms = np.hstack(self._by_arm.raw_scores(features, np.zeros((len(texts), 1, 0))))
+            of_arms = self._by_arm.sums(features)[:, 0]
             if "boosted-per-arm" in weights:
                 p += weights["boosted-per-arm"] * _sigmoid(logits + of_arms[:, :n_arms])
             if "forest" in weights:
@@ -265,6 +283,21 @@ class OutcomeModel:
             seconds=tokens * model.seconds_per_token,
             posterior=posterior,
         )
+
+
+def _groups(prompts: Sequence[str]) -> Iterator[list[ReadText]]:
+    """Read prompts, and return as many at a time as fit the processor's cache."""
+    group: list[ReadText] = []
+    n_bytes = 0
+    for prompt in prompts:
+        text = read_text(prompt)
+        if group and n_bytes + len(text.spaced) > _GROUP_BYTES:
+            yield group
+            group, n_bytes = [], 0
+        group.append(text)
+        n_bytes += len(text.spaced)
+    if group:
+        yield group
 
 
 def arm_features(arms: Sequence[Arm]) -> Floats:

@@ -10,6 +10,8 @@ __all__ = ["CostUnit", "Objective", "Price"]
 
 CostUnit = Literal["flops", "tokens", "seconds", "usd"]
 _RULES = ("tradeoff", "target_accuracy", "max_cost", "max_mean_cost")
+# Small enough that no product with a cost overflows.
+_MAX_NUMBER = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Price:
 
     def __post_init__(self) -> None:
         """Refuse negative and infinite prices."""
-        if not all(0 <= value < math.inf for value in (self.prompt_usd, self.completion_usd)):
+        if not all(0 <= value <= _MAX_NUMBER for value in (self.prompt_usd, self.completion_usd)):
             raise InvalidInputError(f"price {self!r} is not made of finite numbers >= 0")
 
 
@@ -66,8 +68,8 @@ class Objective:
                 f"an objective needs exactly one of {', '.join(_RULES)}, got {sorted(given)}"
             )
         ((rule, value),) = given.items()
-        upper = 1.0 if rule == "target_accuracy" else math.inf
-        if not (0.0 <= value <= upper and math.isfinite(value)):
+        upper = 1.0 if rule == "target_accuracy" else _MAX_NUMBER
+        if not 0.0 <= value <= upper:
             raise InvalidInputError(
                 f"{rule} is {value!r}, expected a finite number >= 0",
                 hint=(

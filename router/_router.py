@@ -33,7 +33,13 @@ from ._asking import ask, is_gone
 from ._caps import CallerCaps
 from ._cascade_run import evidence_of
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
-from ._contents import check_features, content_id, read_cascade
+from ._contents import (
+    check_drift,
+    check_embedding,
+    check_features,
+    content_id,
+    read_cascade,
+)
 from ._decider import Asked, Decider, Identity
 from ._decision import Decision
 from ._document import RouterDocument
@@ -108,6 +114,7 @@ class Router:
                 "manifest and 'model.json' name different arms or task types"
             )
         self._embedding = PromptEmbedding.read(members, embedder)
+        check_embedding(self._embedding, parameters.n_extra)
         try:
             self.objective: Objective = Objective.from_json(document.objective)
             """The default objective."""
@@ -194,6 +201,12 @@ class Router:
                     hint="leave one of them out",
                 )
             promise = Promise(max_loss, confidence, reference, max_cost_share)
+        elif reference is not None or max_cost_share is not None:
+            raise InvalidInputError(
+                f"reference={reference!r} and max_cost_share={max_cost_share!r} without max_loss: "
+                "nothing is guaranteed without it",
+                hint="give max_loss, or leave them out",
+            )
         fitted = fit_router(
             records,
             seed=seed,
@@ -241,6 +254,7 @@ class Router:
             document = RouterDocument.model_validate(dict(artifact.body))
         except ValidationError as error:
             raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
+        check_drift(artifact.members)
         router = cls(document, artifact.members, backends=backends, embedder=embedder)
         try:
             router._check_objective()

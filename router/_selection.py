@@ -15,6 +15,8 @@ MAX_LOSS = 0.01
 """Accuracy the default objective may lose against the best fixed arm: one point."""
 
 _MIN_QUESTIONS = 20
+# Of costs: below, nothing is left to trade, and its inverse would overflow.
+_LEAST_SPREAD = 1e-90
 # Of many trade-offs the cheapest that passes is the one that noise flattered most.
 _CAUTION = 1.0
 Floats = NDArray[np.float64]
@@ -27,7 +29,7 @@ def candidate_tradeoffs(cost: Floats) -> Floats:
         cost: Expected costs, shape `(n_questions, n_arms)`.
     """
     spread = float(np.ptp(cost, axis=1).mean()) if cost.size else 0.0
-    if spread <= 0.0:
+    if spread <= _LEAST_SPREAD:
         return np.zeros(1)
     return np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 81) / spread])
 

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 from policies import InvalidInputError, Message, user_message
 
-from .features.conversation import routed_text
-
 __all__ = ["Turns", "check_texts", "read_turns"]
 
 
@@ -15,7 +13,7 @@ class Turns(NamedTuple):
 
     Attributes:
         messages: All turns.
-        text: What is routed on: the last user turn.
+        text: What is routed on: the last user turn, as it is, without its attachments.
         more_bytes: Length of all other turns, which are paid for too.
     """
 
@@ -42,9 +40,9 @@ def read_turns(prompt: str | Sequence[Message]) -> Turns:
                 f"a turn of the conversation is a {found}, expected a Message with text",
                 hint='give one text, or a sequence such as [Message("user", "...")]',
             )
-    last = routed_text(turns)
-    n_bytes = sum(len(turn.content.encode("utf-8", "replace")) for turn in turns)
-    return Turns(turns, last, max(n_bytes - len(last.encode("utf-8", "replace")), 0))
+    last = _last_user_turn(turns)
+    more = sum(_n_bytes(turn.content) for place, turn in enumerate(turns) if place != last)
+    return Turns(turns, turns[last].content, more)
 
 
 def check_texts(prompts: Sequence[str]) -> None:
@@ -61,6 +59,19 @@ def check_texts(prompts: Sequence[str]) -> None:
     for prompt in prompts:
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _no_text(prompt)
+
+
+def _last_user_turn(turns: Sequence[Message]) -> int:
+    for place in range(len(turns) - 1, -1, -1):
+        if turns[place].role == "user":
+            return place
+    raise InvalidInputError(
+        "the conversation has no user turn", hint="the last user turn is what is routed"
+    )
+
+
+def _n_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _no_text(value: object) -> InvalidInputError:

@@ -60,6 +60,14 @@ def show_evaluation(result: "Evaluation") -> None:
         f"read off the curve, so optimistic: {point.tokens_saved:.0%} saved at "
         f"{_points(point.accuracy_difference)} points; best fixed cap {cap.tokens_saved:.0%}"
     )
+    looked = result.headline_cascade
+    if looked is not None:
+        print_text(
+            f"looking at first answers where that pays: {looked.tokens_saved:.0%} saved, "
+            f"{_points(looked.accuracy_difference)} points (bound {_points(looked.ci_low)})"
+            if looked.is_certified
+            else "looking at first answers: nothing is certified"
+        )
     _show_rows(result)
     _show_metrics(result)
     _show_hints(result)
@@ -140,6 +148,11 @@ def _remarks(result: "Evaluation") -> list[str]:
         )
     if result.is_oracle_inflated:
         lines.append("the oracle picks among single samples: their noise flatters it")
+    if result.left_out:
+        lines.append(
+            f"left out, as hardly a question has an answer of all arms: "
+            f"{', '.join(result.left_out)}"
+        )
     if result.n_seen:
         lines.append(f"not held out: the router was fitted on {result.n_seen:,} of the questions")
     if result.n_incomplete or result.n_errors:

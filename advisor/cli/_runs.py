@@ -1,7 +1,7 @@
 """Outcomes of a run folder, or of a file, for the commands that learn from them or compare."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -9,9 +9,11 @@ import typer
 
 from ._arms import split_policies
 from ._output import note
+from ._prices import recorded_prices
 
 if TYPE_CHECKING:
     from calibration import OutcomeRecord
+    from calibration.cost.prices import Price
     from policies import DecodingOptions
     from router import Finding
 
@@ -86,6 +88,7 @@ class CheckedRun:
         options: How a run decoded, `None` if it is not known, as for a file.
         source: Where the outcomes come from: the folder of a run; name, format and hash of a file.
         findings: What the checks found, the worst first; none of them is fatal.
+        prices: Per model the prices that a run was measured with; none for a file.
     """
 
     records: "list[OutcomeRecord]"
@@ -93,6 +96,7 @@ class CheckedRun:
     options: "DecodingOptions | None"
     source: dict[str, Any]
     findings: "tuple[Finding, ...]"
+    prices: "dict[str, Price]" = field(default_factory=dict[str, "Price"])
 
     def to_json(self) -> dict[str, Any]:
         """Return source and findings as a JSON object."""
@@ -145,7 +149,7 @@ def load_checked(
         UnknownNameError: There is no such model, arm or task.
         MissingPrerequisiteError: pyarrow is needed and not installed.
     """
-    from router._checks import check_outcomes  # noqa: PLC2701 - until router names it
+    from router import check_outcomes
 
     loaded = _load(path, model, arms, tasks)
     checked = check_outcomes(loaded.records)
@@ -154,7 +158,7 @@ def load_checked(
         note(f"{one.severity}[{one.code}]: {one.message}")
         if one.severity == "warning":
             note(f"  hint: {one.hint}")
-    return CheckedRun(records, loaded.backends, loaded.options, loaded.source, checked.findings)
+    return replace(loaded, records=records, findings=checked.findings)
 
 
 def _load(
@@ -204,7 +208,14 @@ def _from_store(run: Path, models: list[str], arms: list[str], tasks: list[str])
         )
     records = select_outcomes(records, models=models, arms=arms, tasks=tasks)
     options = DecodingOptions(**provenance["options"]) if "options" in provenance else None
-    return CheckedRun(records, provenance.get("backends", {}), options, {"run": str(run)}, ())
+    return CheckedRun(
+        records=records,
+        backends=provenance.get("backends", {}),
+        options=options,
+        source={"run": str(run)},
+        findings=(),
+        prices=recorded_prices(provenance),
+    )
 
 
 def _from_file(path: Path, models: list[str], arms: list[str], tasks: list[str]) -> CheckedRun:

@@ -1,32 +1,50 @@
 """`advisor ask`: answer one prompt the way the router decides."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._objective import AccuracyOption, CostOption, LambdaOption, UnitOption, read_objective
-from ._output import format_flops, format_share, note, print_json, print_table, print_text, table
+from ._decision_views import show_decision, show_explanation
+from ._objective import (
+    AccuracyOption,
+    CostOption,
+    LambdaOption,
+    MeanCostOption,
+    PerThousandOption,
+    SecondsOption,
+    UnitOption,
+    read_objective,
+)
+from ._output import note, print_json, print_text
 
 if TYPE_CHECKING:
-    from router import Decision
+    from router import Explanation, RoutedCompletion
 
-__all__ = ["ask", "show_decision"]
+__all__ = ["ask", "read_prompt"]
 
 
 def ask(
-    prompt: Annotated[str, typer.Argument(help="The question.")],
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     router: Annotated[
         Path | None, typer.Option(help="Router folder; the default is the bundled one.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task type, if you know it; it sharpens the decision.")
+        str | None,
+        typer.Option(help="Its task, or task type, if you know it; it sharpens the decision."),
     ] = None,
     tradeoff: LambdaOption = None,
     target_accuracy: AccuracyOption = None,
     max_cost: CostOption = None,
-    unit: UnitOption = "tokens",
-    explain: Annotated[bool, typer.Option("--explain", help="Show every arm's estimate.")] = False,
+    max_mean_cost: MeanCostOption = None,
+    max_cost_per_1000: PerThousandOption = None,
+    max_seconds: SecondsOption = None,
+    unit: UnitOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show intervals, reasons, the nearest measured questions."),
+    ] = False,
     decide_only: Annotated[
         bool, typer.Option("--decide-only", help="Print the decision, ask no model.")
     ] = False,
@@ -39,49 +57,89 @@ def ask(
     from dataclasses import asdict
 
     from calibration.graders import find_anchored_answer
-    from policies import InvalidInputError
     from router import Router, default_router
 
-    if not prompt.strip():
-        raise InvalidInputError("the prompt is empty")
-    objective = read_objective(tradeoff, target_accuracy, max_cost, unit)
+    text = read_prompt(prompt)
     loaded = Router.load(router) if router is not None else default_router()
+    objective = read_objective(
+        tradeoff=tradeoff,
+        target_accuracy=target_accuracy,
+        max_cost=max_cost,
+        max_mean_cost=max_mean_cost,
+        max_cost_per_1000=max_cost_per_1000,
+        max_seconds=max_seconds,
+        unit=unit,
+        default=loaded.objective,
+    )
+    explanation = loaded.explain(text, task, objective=objective) if explain else None
     if decide_only:
-        decision = loaded.decide(prompt, task, objective=objective)
+        if explanation is not None:
+            _print_explanation(explanation, as_json)
+            return
+        decision = loaded.decide(text, task, objective=objective)
         if as_json:
             print_json({"decision": decision.to_json()})
         else:
             show_decision(decision)
         return
-    routed = loaded.complete(prompt, task=task, objective=objective)
-    answer = find_anchored_answer(routed.text)
+    routed = loaded.complete(text, task=task, objective=objective)
     if as_json:
         print_json(
             {
                 "text": routed.text,
-                "answer": answer,
-                "decision": routed.decision.to_json(),
-                "usage": asdict(routed.completion.usage),
+                "answer": find_anchored_answer(routed.text),
+                "decision": _decision_json(routed, explanation),
+                "usage": asdict(routed.usage),
+                "n_calls": routed.n_calls,
             }
         )
         return
     print_text(routed.text)
-    if explain:
-        show_decision(routed.decision)
+    if explanation is not None:
+        show_explanation(explanation, routed)
         if routed.completion.thinking:
             note(f"thought: {routed.completion.thinking}")
 
 
-def show_decision(decision: "Decision") -> None:
-    """Print the chosen arm, the reasons and every candidate."""
-    print_text(f"arm: {decision.arm.name} ({', '.join(decision.reasons)})")
-    print_table(
-        table(
-            "candidates",
-            ("arm", "p(correct)", "tokens", "FLOPs"),
-            [
-                (c.arm, format_share(c.p_correct), f"{c.tokens:.1f}", format_flops(c.flops))
-                for c in decision.candidates
-            ],
-        )
-    )
+def read_prompt(argument: str) -> str:
+    """Return the prompt: the argument itself, or stdin where it is `-`.
+
+    Raises:
+        InvalidInputError: It is empty, or no UTF-8 text.
+    """
+    from policies import InvalidInputError
+
+    is_stdin, text = argument == "-", argument
+    try:
+        if is_stdin:
+            text = sys.stdin.buffer.read().decode("utf-8-sig")
+        else:
+            # What is no UTF-8 on the command line arrives as halves of surrogate pairs.
+            text.encode()
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError | UnicodeEncodeError) else 0
+        raise InvalidInputError(
+            f"{'stdin' if is_stdin else 'the prompt'} is no UTF-8 text, from position {start:,} on",
+            hint="give text; convert a file with another encoding first",
+        ) from error
+    if not text.strip():
+        raise InvalidInputError("stdin holds no prompt" if is_stdin else "the prompt is empty")
+    return text
+
+
+def _print_explanation(explanation: "Explanation", as_json: bool) -> None:
+    if as_json:
+        print_json({"decision": explanation.to_json()})
+    else:
+        show_explanation(explanation)
+
+
+def _decision_json(routed: "RoutedCompletion", explanation: "Explanation | None") -> dict[str, Any]:
+    """Return the decision that led to the answer, with the explanation of the first one."""
+    final = routed.decision.to_json()
+    if explanation is None:
+        return final
+    explained = explanation.to_json()
+    # Where a first answer was looked at, arm and reasons are what came of that; the candidates
+    # stay what was expected before.
+    return explained | {name: final[name] for name in ("arm", "model", "policy", "reasons")}

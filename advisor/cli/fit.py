@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._objective import AccuracyOption, CostOption, LambdaOption, UnitOption, read_objective
+from ._fit_views import n_more_questions, show_fitted
+from ._objective import (
+    AccuracyOption,
+    CostOption,
+    LambdaOption,
+    MeanCostOption,
+    PerThousandOption,
+    SecondsOption,
+    read_objective,
+)
 from ._output import note, print_json, print_text
+from ._prices import prices_for_router
 from ._runs import ArmsOption, ModelsOption, RunArgument, TasksOption, load_checked
 
 if TYPE_CHECKING:
@@ -17,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 _GUARANTEE = "Guarantee"
-_AUTO = "auto"
-"""FLOPs where all arms' are known, else tokens; tokens for a rule that names a number."""
 
 
 def fit(
@@ -54,6 +62,14 @@ def fit(
             rich_help_panel=_GUARANTEE,
         ),
     ] = None,
+    max_cost_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Mean cost to be certified too, as a share of the reference's, such as 0.5.",
+            rich_help_panel=_GUARANTEE,
+        ),
+    ] = None,
     update: Annotated[
         Path | None,
         typer.Option(help="Feedback log whose outcomes are learned from too.", metavar="LOG"),
@@ -62,7 +78,24 @@ def fit(
     tradeoff: LambdaOption = None,
     target_accuracy: AccuracyOption = None,
     max_cost: CostOption = None,
-    unit: UnitOption = _AUTO,
+    max_mean_cost: MeanCostOption = None,
+    max_cost_per_1000: PerThousandOption = None,
+    max_seconds: SecondsOption = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Unit of cost: tokens, flops, seconds or usd. By default tokens for a rule that"
+            " is given; else FLOPs if all arms' are known, and tokens if not.",
+            rich_help_panel="Objective (at most one rule)",
+        ),
+    ] = None,
+    price: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML with USD per million tokens, for --unit usd; by default the prices that"
+            " the run was measured with."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a router that is there.")
     ] = False,
@@ -88,9 +121,21 @@ def fit(
         )
     if out is not None and out.exists() and not overwrite and not dry_run:
         _refuse_existing(out)
-    named = None if unit == _AUTO else unit
-    objective = read_objective(tradeoff, target_accuracy, max_cost, named or "tokens")
-    promised = _promised(max_loss, confidence, reference, has_objective=objective is not None)
+    rules = (tradeoff, target_accuracy, max_cost, max_mean_cost, max_cost_per_1000)
+    has_rule = any(rule is not None for rule in rules)
+    objective = read_objective(
+        tradeoff=tradeoff,
+        target_accuracy=target_accuracy,
+        max_cost=max_cost,
+        max_mean_cost=max_mean_cost,
+        max_cost_per_1000=max_cost_per_1000,
+        max_seconds=max_seconds,
+        # Without a rule it is the unit of the default one.
+        unit=unit if has_rule else None,
+    )
+    promised = _promised(
+        max_loss, confidence, reference, max_cost_share, has_objective=objective is not None
+    )
     loaded = load_checked(run, models, arms=arms, tasks=tasks)
     records, added = loaded.records, {}
     if update is not None:
@@ -108,30 +153,27 @@ def fit(
             records,
             seed=seed,
             objective=objective,
-            unit=_unit(named),
+            unit=_unit(unit),
             backends=loaded.backends,
+            prices=prices_for_router(price, loaded.prices, {record.model for record in records}),
             options=loaded.options,
             **promised,
         )
     except NoGuaranteeError as error:
+        more = n_more_questions(error.guarantee, records)
         if as_json:
-            print_json({"router": None, "guarantee": error.guarantee, **about})
+            print_json(
+                {"router": None, "guarantee": error.guarantee, "n_more_questions": more, **about}
+            )
+        if more is not None:
+            error.hint += f"; as other questions teach, measure about {more:,} more in all"
         raise
     fitted.save(out, overwrite=overwrite)
     description = fitted.describe()
-    guarantee = fitted.guarantee.to_json() if promised and fitted.guarantee else None
     if as_json:
-        print_json({"router": str(out), **description, "guarantee": guarantee, **about})
+        print_json({"router": str(out), **description, **about})
         return
-    print_text(
-        f"fitted on {description['n_questions']:,} questions, {description['n_calibration']:,} of"
-        f" them held back for calibration"
-    )
-    print_text(f"arms: {', '.join(description['arms'])}")
-    rules = (f"{name}={value}" for name, value in description["objective"].items())
-    print_text(f"objective: {', '.join(rules)}")
-    if guarantee is not None:
-        print_text(_guarantee_line(guarantee))
+    show_fitted(fitted)
     print_text(f"router: {out}")
 
 
@@ -160,7 +202,12 @@ def _unit(name: str | None) -> "CostUnit | None":
 
 
 def _promised(
-    max_loss: float | None, confidence: float, reference: str | None, *, has_objective: bool
+    max_loss: float | None,
+    confidence: float,
+    reference: str | None,
+    max_cost_share: float | None,
+    *,
+    has_objective: bool,
 ) -> dict[str, Any]:
     """Return what the router must be certified for, nothing if nothing was asked.
 
@@ -170,18 +217,26 @@ def _promised(
     from policies import InvalidInputError
 
     if max_loss is None:
-        if reference is not None:
-            raise InvalidInputError(
-                f"--reference {reference!r} has no loss to be measured",
-                hint="give --max-loss, such as 0.01",
-            )
+        lonely = {"--reference": reference, "--max-cost-share": max_cost_share}
+        for option, value in lonely.items():
+            if value is not None:
+                raise InvalidInputError(
+                    f"{option} {value!r} belongs to a guarantee, and none is asked for",
+                    hint="give --max-loss, such as 0.01",
+                )
         return {}
     if has_objective:
         raise InvalidInputError(
             "--max-loss chooses the objective itself",
-            hint="leave --lambda, --target-accuracy and --max-cost out",
+            hint="leave --lambda, --target-accuracy, --max-cost, --max-mean-cost,"
+            " --max-cost-per-1000 and --max-seconds out",
         )
-    return {"max_loss": max_loss, "confidence": confidence, "reference": reference}
+    return {
+        "max_loss": max_loss,
+        "confidence": confidence,
+        "reference": reference,
+        "max_cost_share": max_cost_share,
+    }
 
 
 def _with_feedback(
@@ -217,13 +272,4 @@ def _show_check(about: dict[str, Any], records: "list[OutcomeRecord]", as_json: 
     print_text(
         f"{counts['n_outcomes']:,} outcomes, {counts['n_questions']:,} questions in"
         f" {counts['n_groups']:,} groups, {len(arms):,} arms: {', '.join(arms)}"
-    )
-
-
-def _guarantee_line(guarantee: dict[str, Any]) -> str:
-    """Return what was certified, in one sentence."""
-    return (
-        f"guarantee: at most {guarantee['epsilon']:.3f} less accurate than"
-        f" {guarantee['reference']} with probability {guarantee['confidence']:.0%}, tested on"
-        f" {guarantee['n_calibration']:,} questions"
     )

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._exit import ExitCode
-from ._objective import AccuracyOption, CostOption, LambdaOption, UnitOption, read_objective
+from ._objective import (
+    AccuracyOption,
+    CostOption,
+    LambdaOption,
+    MeanCostOption,
+    PerThousandOption,
+    UnitOption,
+    read_objective,
+)
 from ._output import print_json, print_table, print_text, table
 
 if TYPE_CHECKING:
@@ -23,7 +31,9 @@ def offpolicy(
     tradeoff: LambdaOption = None,
     target_accuracy: AccuracyOption = None,
     max_cost: CostOption = None,
-    unit: UnitOption = "tokens",
+    max_mean_cost: MeanCostOption = None,
+    max_cost_per_1000: PerThousandOption = None,
+    unit: UnitOption = None,
     clip: Annotated[
         float | None, typer.Option(help="Cut weights above this; trades variance for bias.")
     ] = None,
@@ -37,9 +47,22 @@ def offpolicy(
     Needs a log that was written with exploration. Without it the part that can be told is printed,
     and the exit code is 6.
     """
+    from policies import InvalidInputError
     from router import FeedbackLog, Router, evaluate_log
 
-    objective = read_objective(tradeoff, target_accuracy, max_cost, unit)
+    objective = read_objective(
+        tradeoff=tradeoff,
+        target_accuracy=target_accuracy,
+        max_cost=max_cost,
+        max_mean_cost=max_mean_cost,
+        max_cost_per_1000=max_cost_per_1000,
+        unit=unit,
+    )
+    if objective is not None and objective.max_mean_cost is not None and router is None:
+        raise InvalidInputError(
+            "a mean cost is kept over the questions of a router, and none is given",
+            hint="give --router, or another rule",
+        )
     loaded = None if router is None else Router.load(router)
     with FeedbackLog.read(log) as opened:
         study = evaluate_log(
@@ -63,7 +86,7 @@ def show_study(study: "OffPolicyStudy") -> None:
             table(
                 f"{name} on {report.n:,} logged decisions",
                 ("estimate", "value", "from", "to"),
-                list(_rows(report)),
+                list(_rows(report, is_share=name == "accuracy")),
             )
         )
     accuracy = study.accuracy
@@ -83,7 +106,8 @@ def show_study(study: "OffPolicyStudy") -> None:
             print_text(f"its accuracy on these prompts lies between {low:.3f} and {high:.3f}")
 
 
-def _rows(report: "OffPolicyReport") -> "list[tuple[str, ...]]":
+def _rows(report: "OffPolicyReport", *, is_share: bool) -> "list[tuple[str, ...]]":
+    """Return the estimates; ends of intervals stay where an accuracy can be."""
     estimates = {
         "as logged": report.logged,
         "new, doubly robust": report.doubly_robust,
@@ -92,9 +116,13 @@ def _rows(report: "OffPolicyReport") -> "list[tuple[str, ...]]":
         "new, self-normalised IPS": report.snips,
         f"where both agree ({report.n_agreed:,.0f})": report.agreed,
     }
-    rows = [
-        (name, f"{found.value:.4g}", f"{found.ci_low:.4g}", f"{found.ci_high:.4g}")
-        for name, found in estimates.items()
-        if found is not None
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, found in estimates.items():
+        if found is None:
+            continue
+        low, high = found.ci_low, found.ci_high
+        if is_share:
+            least = -1.0 if found is report.difference else 0.0
+            low, high = max(low, least), min(high, 1.0)
+        rows.append((name, f"{found.value:.4g}", f"{low:.4g}", f"{high:.4g}"))
     return [*rows, ("new, by the model's word only", f"{report.model_based:.4g}", "-", "-")]

@@ -102,6 +102,8 @@ def _tell_what_was_assumed(summary: "ImportSummary", hints: "ImportHints") -> No
     from calibration.importers import UNKNOWN_TASK_TYPE
     from policies import PolicySpec
 
+    for text in summary.notes:
+        note(f"note: {text}")
     if UNKNOWN_TASK_TYPE in summary.task_types and hints.task_type is None:
         note(f"the task type is written as {UNKNOWN_TASK_TYPE!r}: give --task-type to name it")
     if summary.format != "long" and hints.policy is None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from .._attachments import Attachment
 from .._backend import Backend, Capability, GenerationRequest, TellsThoughtMarkers
 from .._errors import CapabilityError
-from .._messages import Completion, FinishReason, user_message
+from .._messages import Completion, FinishReason, Message, user_message
 from ._outcome import Failed, Skipped, expect, is_a
 
 __all__ = ["BACKEND_CHECKS", "BackendProbe"]
@@ -18,6 +19,7 @@ __all__ = ["BACKEND_CHECKS", "BackendProbe"]
 # Start and end marker: backends differ in whether they count them.
 _MARKER_TOKENS = 2
 _TAGS = ("<think>", "</think>")
+_FILE = "data:text/plain;base64,YQ=="
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,12 @@ class BackendProbe:
 
     async def ask(self, prompt: str | None = None, **changes: Any) -> Completion:
         """Return the completion of one request."""
-        fields: dict[str, Any] = {"max_tokens": self.max_tokens, **changes}
-        return await self.backend.generate(
-            GenerationRequest(user_message(prompt or self.prompt), **fields)
-        )
+        fields: dict[str, Any] = {
+            "messages": user_message(prompt or self.prompt),
+            "max_tokens": self.max_tokens,
+            **changes,
+        }
+        return await self.backend.generate(GenerationRequest(**fields))
 
     def need(self, *capabilities: Capability) -> None:
         """Skip the check where the backend does not claim a capability."""
@@ -240,6 +244,9 @@ _NEEDING: Mapping[Capability, Mapping[str, Any]] = {
     Capability.LOGPROBS: {"logprobs": True},
     Capability.SAMPLES: {"temperature": 1.0},
     Capability.LOGIT_BIAS: {"logit_bias": {0: 1.0}},
+    Capability.ATTACHMENTS: {
+        "messages": (Message("user", "What is it?", (Attachment("file", _FILE, "a.txt"),)),)
+    },
 }
 
 BACKEND_CHECKS: Mapping[str, Callable[[BackendProbe], Awaitable[None]]] = {

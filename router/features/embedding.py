@@ -8,8 +8,6 @@ randomised range finding with power iterations: Halko, Martinsson and Tropp, "Fi
 with randomness", SIAM Review 53(2), 2011, algorithms 4.4 and 5.1.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -20,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from policies import ArtifactCorruptError, InvalidInputError
 
-__all__ = ["EMBEDDING_VERSION", "EmbeddingProjection", "embedding_features"]
+__all__ = ["EMBEDDING_VERSION", "EmbeddingProjection"]
 
 EMBEDDING_VERSION = 1
 """Raised whenever the same embeddings give another projection or other features."""
@@ -40,15 +38,10 @@ class _ProjectionDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: Literal[1]
-    identity: dict[str, str]
-    dimensions: Annotated[int, Field(gt=0)]
-    n_components: Annotated[int, Field(gt=0)]
+    identity: Annotated[dict[str, str], Field(max_length=100)]
+    dimensions: Annotated[int, Field(gt=0, le=100_000)]
+    n_components: Annotated[int, Field(gt=0, le=1_000)]
     explained: Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def embedding_features(n_components: int) -> tuple[str, ...]:
-    """Return the names of the columns of `EmbeddingProjection.apply`."""
-    return tuple(f"embedding_{index}" for index in range(n_components))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,20 +163,17 @@ class EmbeddingProjection:
         ours = dict(self.identity)
         differing = sorted(key for key in {*ours, *identity} if ours.get(key) != identity.get(key))
         if differing:
+            # Ours come from an artifact: their length and characters are a stranger's.
             told = "; ".join(
-                f"{key} is {identity.get(key, 'missing')!r}, expected {ours.get(key, 'none')!r}"
-                for key in differing
+                f"{ascii(key)[1:-1]:.80} is {identity.get(key, 'missing')!r:.80}, "
+                f"expected {ours.get(key, 'none')!r:.80}"
+                for key in differing[:5]
             )
             raise InvalidInputError(
                 f"the router was fitted with another embedder: {told}",
                 hint="use that one, or fit again",
                 code="other-embedder",
             )
-
-    def identity_sha256(self) -> str:
-        """Return a hash of the embedder's identity, for manifests and caches."""
-        text = json.dumps(dict(self.identity), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
         """Return a JSON document and arrays that `from_parts` reads, both fit for an artifact."""

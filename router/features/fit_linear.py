@@ -14,6 +14,8 @@ _RIDGE_ALPHA = 5.0
 _LOGISTIC_C = 10.0
 _MAX_DIMENSIONS = 48
 _TEXTS_PER_DIMENSION = 8
+# What is smaller is rounding.
+_MIN_SINGULAR, _MIN_COMPONENT = 1e-3, 1e-6
 # Logits of labels need no more texts than this.
 _MAX_LABELLED = 8_000
 
@@ -98,10 +100,13 @@ class LinearFitter:
         if n_dimensions < 2:
             return np.zeros((n_terms, 0))
         with _library("threadpoolctl").threadpool_limits(1):
-            _, _, components = _library("sklearn.utils.extmath").randomized_svd(
+            _, lengths, components = _library("sklearn.utils.extmath").randomized_svd(
                 self._rows, n_dimensions, n_iter=4, random_state=0
             )
-        return np.ascontiguousarray(components.T)
+        # Beyond the rank of the rows are vectors of rounding noise: all texts of a kind get the
+        # same 1e-17, trees split on it, and a served text gets another one.
+        found = components[lengths > _MIN_SINGULAR * lengths[0]]
+        return np.ascontiguousarray(np.where(np.abs(found) < _MIN_COMPONENT, 0.0, found).T)
 
     def _ridges(self, targets: Floats, rows: Ints) -> tuple[Floats, Floats]:
         n_terms, n_targets = self._rows.shape[1], targets.shape[1]
@@ -113,7 +118,7 @@ class LinearFitter:
             patterns.setdefault(known[:, column].tobytes(), []).append(column)
         for columns in patterns.values():
             present = rows[known[:, columns[0]]]
-            values = targets[np.ix_(present, columns)]
+            values = targets[present][:, columns]
             if not len(present):
                 continue
             biases[columns] = values.mean(axis=0)

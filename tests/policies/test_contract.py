@@ -291,6 +291,17 @@ async def test_a_capability_that_is_not_claimed_must_be_refused() -> None:
     assert [result.name for result in report.failures] == ["refusal"]
 
 
+async def test_attachments_that_are_not_claimed_must_be_refused() -> None:
+    class Blind(FakeBackend):
+        async def generate(self, request: GenerationRequest) -> Completion:
+            turns = tuple(replace(turn, attachments=()) for turn in request.messages)
+            return await fake().generate(replace(request, messages=turns))
+
+    report = await check_backend(Blind([], capabilities=fake().capabilities))
+    assert [result.name for result in report.failures] == ["refusal"]
+    assert "attachments" in report.failures[0].reason
+
+
 @pytest.mark.parametrize("identity", [{}, {"n": 1}, {"o": object()}])
 async def test_an_identity_that_is_no_flat_json_fails(identity: Any) -> None:
     class Anonymous(FakeBackend):

@@ -110,8 +110,8 @@ def test_all_missing_and_added_members_are_named(copy: Path) -> None:
 
 def test_a_newer_layout_is_told_before_anything_else(copy: Path) -> None:
     file = copy / "manifest.json"
-    file.write_text(json.dumps({"schema_version": 2, "shape": "unknown"}))
-    with pytest.raises(ArtifactTooNewError, match="schema_version 2"):
+    file.write_text(json.dumps({"schema_version": 3, "shape": "unknown"}))
+    with pytest.raises(ArtifactTooNewError, match="schema_version 3"):
         Router.load(copy)
 
 

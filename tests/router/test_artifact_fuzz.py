@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import struct
 import time
@@ -14,11 +15,15 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz_artifact
-from benchmarks._artifact_mutations import MANIFEST, seal, write_folder, write_mutant
+from benchmarks._artifact_mutations import MANIFEST, seal, signed, write_folder, write_mutant
 from policies import ArtifactCorruptError, ArtifactError
 from router import Router
 
 N_SHARE = 400
+KINDS = (
+    *("means", "boosted", "forest", "neighbours", "per arm", "isotonic", "one arm", "many arms"),
+    *("cascade", "guarantee", "embedding", "mean cost"),
+)
 Files = dict[str, bytes]
 
 
@@ -58,13 +63,25 @@ def test_mutants_load_and_decide_or_are_refused_in_one_line(share: int, tmp_path
     assert min(tally.loaded, tally.refused) > 0  # both sides of the fence were visited
 
 
-@pytest.mark.parametrize("kind", ["means", "boosted", "one arm", "many arms"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_resealed_artifact_is_sound(kind: str, tmp_path: Path) -> None:
     sound = dict(dict(fuzz_artifact.seeds())[kind])
     before = dict(sound)
     seal(sound)
     assert sound == before
     assert fuzz_artifact.judge(write(sound, tmp_path / "x")) == "loaded"
+
+
+def test_every_kind_and_every_member_has_a_seed() -> None:
+    found = dict(fuzz_artifact.seeds())
+    assert set(found) == set(KINDS)
+    members = {name for files in found.values() for name, data in files.items() if data}
+    assert members >= {
+        *("cascade.json", "drift.json", "embedding.json", "forest_0.txt", "trees_by_arm_0.txt"),
+        *("embedding_mean.npy", "embedding_components.npy", "seen.npy", "trees_correct.txt"),
+        *(f"reference_{name}.npy" for name in ("topics", "p_correct", "correct", "tokens")),
+        *("reference_tokens_expected.npy", "reference_n_bytes.npy", "trees_tokens.txt"),
+    }
 
 
 def test_mutants_are_told_by_their_number_alone(tmp_path: Path) -> None:
@@ -202,10 +219,24 @@ Change = Callable[[dict[str, Any]], None]
     [
         lambda model: model["arms"][0].update(size=10**400),
         lambda model: model["arms"][1].update(budget=10**400),
-        lambda model: model["intercepts"].__setitem__(0, 1e308),
+        lambda model: model["calibration"]["intercepts"].__setitem__(0, 1e308),
+        lambda model: model["calibration"].update(slope=1e308),
+        lambda model: model["calibration"].update(gain_slope=1e308),
+        lambda model: model["calibration"].update(method="isotonic"),
+        lambda model: model["calibration"].update(method="isotonic", knots=[[[0.1], [0.2]]]),
+        lambda model: model["calibration"].update(knots=[[[0.1, 0.2], [0.2, 0.1]]] * 2),
+        lambda model: model["token_spread"][0].__setitem__(0, -1.0),
+        lambda model: model.update(blend={"boosted": 1.0, "means": 1.0}),
+        lambda model: model.update(blend={"boosted": 1e-9}),
+        lambda model: model.update(blend={"strange": 1.0}),
+        lambda model: model.update(blend={}),
+        lambda model: model.update(n_topics=10**9),
+        lambda model: model.update(n_extra=1),
+        lambda model: model.update(arms=model["arms"] * 1000),
+        lambda model: model.update(labels=model["labels"] * 10_000),
+        lambda model: model["reference_ids"].append("one more"),
         lambda model: model["log_token_means"][0].__setitem__(0, 1e308),
         lambda model: model["token_scale"].__setitem__(0, 1e308),
-        lambda model: model.update(slope=1e308),
         lambda model: model.update(extra="x" * 100_000),
         lambda model: model.update({f"extra{index}": 1 for index in range(1000)}),
     ],
@@ -213,13 +244,165 @@ Change = Callable[[dict[str, Any]], None]
 def test_numbers_whose_products_overflow_are_refused_in_one_line(
     files: Files, tmp_path: Path, change: Change
 ) -> None:
-    if "model.json" not in files or "slope" not in json.loads(files["model.json"]):
-        pytest.skip("this layout has no such numbers")
     model = json.loads(files["model.json"])
     change(model)
     line = refusal(forge(files, tmp_path / "x", model__json=json.dumps(model).encode()))
     assert "'model.json'" in line
     assert len(line) < 1000
+
+
+@pytest.mark.parametrize("kind", ["means", "boosted"])
+def test_neighbours_of_no_questions_are_refused(kind: str, tmp_path: Path) -> None:
+    files = dict(dict(fuzz_artifact.seeds())[kind])
+    model = json.loads(files["model.json"])
+    model |= {"reference_ids": [], "reference_tasks": [], "blend": {"neighbours": 1.0}}
+    empty = {
+        name.replace(".", "__"): saved(read(data)[:0])
+        for name, data in files.items()
+        if name.startswith("reference_")
+    }
+    line = refusal(
+        forge(files, tmp_path / "x", model__json=json.dumps(model).encode(), **empty),
+    )
+    assert "neighbours" in line
+
+
+def read(data: bytes) -> Any:
+    return np.load(io.BytesIO(data), allow_pickle=False).copy()
+
+
+def saved(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("topics", 2.0), ("topics", -2.0), ("p_correct", 1.5), ("p_correct", -1.0)),
+        *(("correct", -0.5), ("correct", 2.0), ("tokens", -2.0), ("tokens", 1e13)),
+        *(("tokens_expected", -1.0), ("n_bytes", -1.0), ("n_bytes", np.nan)),
+    ],
+)
+def test_numbers_that_no_measured_question_has_are_refused(
+    files: Files, tmp_path: Path, name: str, value: float
+) -> None:
+    member = f"reference_{name}.npy"
+    array = read(files[member])
+    array.reshape(-1)[-1] = value
+    forged = forge(files, tmp_path / "x", **{member: saved(array)})
+    assert repr(member) in refusal(forged)
+
+
+def test_hashes_of_seen_prompts_are_ascending(files: Files, tmp_path: Path) -> None:
+    seen = read(files["seen.npy"])
+    for forged in (seen[::-1].copy(), seen[[0, 0]], seen.astype(np.int64), seen[np.newaxis]):
+        folder = forge(files, tmp_path / str(id(forged)), seen__npy=saved(forged))
+        assert "'seen.npy'" in refusal(folder)
+
+
+CASCADE_CHANGES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda one: one.update(version=2),
+    lambda one: one.update(version=10**4000),
+    lambda one: one.update(more=1),
+    lambda one: one.pop("gain"),
+    lambda one: one.update(n_arms=3),
+    lambda one: one.update(firsts=[7]),
+    lambda one: one["shifts"][0][0][0].__setitem__(0, 1e300),
+    lambda one: one["shifts"][0].__setitem__(0, one["shifts"][0][0] * 1000),
+    lambda one: one["weights"][0][0].__setitem__(0, -1e7),
+    lambda one: one["scale"][0].__setitem__(0, 1e-320),
+    lambda one: one["scale"][0].__setitem__(0, -1.0),
+    lambda one: one.update(edges=[[0.0, -1.0]]),
+    lambda one: one.update(center="x"),
+    lambda one: one.update(center=[[True] * 5]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CASCADE_CHANGES)))
+def test_a_cascade_is_read_strictly(tmp_path: Path, number: int) -> None:
+    files = dict(dict(fuzz_artifact.seeds())["cascade"])
+    one = json.loads(files["cascade.json"])
+    CASCADE_CHANGES[number](one)
+    line = refusal(forge(files, tmp_path / "x", cascade__json=json.dumps(one).encode()))
+    assert "'cascade.json'" in line
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"{}", b"[]", b"", b'{"n": 1, "bins": {}, "version": 2}', b'{"n": -1, "bins": {}}'),
+        *(b'{"n": 1, "bins": {}, "x": 0}', b'{"n": NaN, "bins": {}}', b"[" * 100_000),
+        b'{"n": 1, "bins": {"x": {"values": [1e999], "ties": [0.5], "spacings": [1, 1]}}}',
+        b'{"n": 1, "bins": {"x": {"values": [1.0], "ties": [0.5], "spacings": [1]}}}',
+        b'{"n": 1, "bins": {"x": {"values": [2.0, 1.0], "ties": [0, 0], "spacings": [1, 1, 1]}}}',
+    ],
+)
+def test_what_only_the_drift_monitor_reads_is_checked_at_loading(
+    files: Files, tmp_path: Path, data: bytes
+) -> None:
+    assert "'drift.json'" in refusal(forge(files, tmp_path / "x", drift__json=data))
+
+
+EMBEDDING_CHANGES: list[Callable[[dict[str, Any]], Any]] = [
+    lambda one: one.update(version=2),
+    lambda one: one.update(dimensions=11),
+    lambda one: one.update(n_components=10**9),
+    lambda one: one.update(explained=2.0),
+    lambda one: one.update(identity={"embedder": "x\n" * 10_000}),
+    lambda one: one.update(identity={f"{n}\x1b[31m": "x" for n in range(90)}),
+    lambda one: one.update(identity={str(n): "x" for n in range(1000)}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(EMBEDDING_CHANGES)))
+def test_an_embedding_is_read_strictly(tmp_path: Path, number: int) -> None:
+    files = dict(dict(fuzz_artifact.seeds())["embedding"])
+    one = json.loads(files["embedding.json"])
+    EMBEDDING_CHANGES[number](one)
+    folder = forge(files, tmp_path / "x", embedding__json=json.dumps(one).encode())
+    assert fuzz_artifact.judge(folder) == "refused"
+
+
+def test_an_embedding_without_the_features_of_the_model_is_refused(tmp_path: Path) -> None:
+    files = dict(dict(fuzz_artifact.seeds())["embedding"])
+    less = {name: data for name, data in files.items() if not name.startswith("embedding")}
+    seal(less)
+    assert "extra features" in refusal(write(less, tmp_path / "without"))
+    components = read(files["embedding_components.npy"])[:-1]
+    one = json.loads(files["embedding.json"]) | {"n_components": len(components)}
+    folder = forge(
+        files,
+        tmp_path / "fewer",
+        embedding__json=json.dumps(one).encode(),
+        embedding_components__npy=saved(components),
+    )
+    assert "extra features" in refusal(folder)
+
+
+def test_sizes_that_would_fill_the_memory_are_refused_unread(files: Files, tmp_path: Path) -> None:
+    for name, n_bytes in {"x.json": 2**26, "x.txt": 2**27, "x.npy": 2**30}.items():
+        folder = write(files, tmp_path / name)
+        (folder / name).touch()
+        os.truncate(folder / name, n_bytes)  # sparse: takes no room
+        vouch(folder, {name: n_bytes})
+        assert repr(name) in refusal(folder)
+    folder = write(files, tmp_path / "together")
+    vouch(folder, {f"x{index}.npy": 2**28 for index in range(5)})
+    assert "more than" in refusal(folder)
+    folder = write(files, tmp_path / "many")
+    vouch(folder, {f"x{index}.npy": 0 for index in range(5000)})
+    assert "members" in refusal(folder)
+
+
+def vouch(folder: Path, sizes: dict[str, int]) -> None:
+    """Let a manifest list more members, with a checksum that fits."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["members"] |= {
+        name: {"n_bytes": n_bytes, "sha256": "0" * 64} for name, n_bytes in sizes.items()
+    }
+    (folder / MANIFEST).write_bytes(signed(manifest))
 
 
 def trees(n: int, leaf: str = "0.5") -> bytes:
@@ -261,8 +444,6 @@ def test_leaves_that_are_no_usable_numbers_are_refused(
 
 
 def test_special_files_are_refused_without_being_read(files: Files, tmp_path: Path) -> None:
-    import os
-
     name = next(name for name in sorted(files) if name != MANIFEST)
     rest = {other: data for other, data in files.items() if other != name}
     for kind, make in {

@@ -5,6 +5,8 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ from policies import (
     UnknownNameError,
     Usage,
 )
-from router import Objective, OutcomeMatrix, Router
+from router import Objective, OutcomeMatrix, Router, evaluate
+from router.features.task_type import Label, resolve_hint
 
 Records = list[OutcomeRecord]
 MEGABYTE = 2**20
@@ -113,7 +116,63 @@ def test_bad_texts_among_good_ones_change_no_other_decision(router: Router) -> N
     assert [mixed[0].candidates, mixed[-1].candidates] == alone
 
 
-NOT_TEXT: list[Any] = [None, b"What is 2 + 2?", 7, 1.5, ["What?"], {"role": "user"}, object()]
+@pytest.mark.parametrize("name", BAD_PROMPTS)
+def test_any_text_is_routed_as_a_turn_too(router: Router, name: str) -> None:
+    turns = [Message("system", BAD_PROMPTS[name]), Message("user", BAD_PROMPTS[name])]
+    decision = router.decide(turns)
+    alone = router.decide(BAD_PROMPTS[name])
+    assert [each.p for each in decision.candidates] == [each.p for each in alone.candidates]
+    assert all(
+        both.tokens == one.tokens and (both.flops or 0.0) >= (one.flops or 0.0)
+        for both, one in zip(decision.candidates, alone.candidates, strict=True)
+    )
+
+
+LONG = {
+    "one megabyte": "How many apples? " * (MEGABYTE // 17),
+    "one megabyte of another script": "\u6570\u5b66" * (MEGABYTE // 6),
+    "one megabyte of lone surrogates": "\ud800" * MEGABYTE,
+    "a hundred turns": [
+        Message("user" if turn % 2 else "assistant", f"turn {turn} " * 200) for turn in range(100)
+    ],
+    "ten turns of a megabyte": [
+        Message("user" if turn % 2 else "assistant", "x" * MEGABYTE) for turn in range(10)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_time_of_a_decision_is_bounded_however_long_the_prompt_is(
+    router: Router, name: str
+) -> None:
+    router.decide("warm")
+    seconds: list[float] = []
+    for _ in range(5):
+        start = process_time()  # not the wall's: other tests run beside this one
+        router.decide(LONG[name])
+        seconds.append(process_time() - start)
+    assert min(seconds) < 0.02
+
+
+NOT_TEXT: list[Any] = [None, b"What is 2 + 2?", 7, 1.5, object()]
+# Sequences are conversations; what is named is what stands in the place of a turn.
+NO_TURNS: list[Any] = [["What?"], {"role": "user"}, {"role"}, ("a", "b")]
+
+
+@pytest.mark.parametrize("prompt", NO_TURNS, ids=lambda each: type(each).__name__)
+def test_a_conversation_of_anything_but_messages_is_refused_by_the_turn(
+    router: Router, prompt: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match="turn of the conversation is a str"):
+        router.decide(prompt)
+    with pytest.raises(InvalidInputError, match=type(prompt).__name__):
+        router.decide_many(["fine", prompt])
+
+
+@pytest.mark.parametrize("turns", [[], [Message("system", "be brief")]], ids=["empty", "system"])
+def test_a_conversation_without_a_user_turn_is_refused(router: Router, turns: Any) -> None:
+    with pytest.raises(InvalidInputError, match="no user turn"):
+        router.decide(turns)
 
 
 @pytest.mark.parametrize("prompt", NOT_TEXT, ids=lambda each: type(each).__name__)
@@ -210,7 +269,7 @@ def test_a_model_that_is_no_longer_served_is_an_error_that_names_it(two_models: 
 
 def test_a_model_that_is_gone_is_replaced_where_that_is_wanted(two_models: Router) -> None:
     old, new = Served("old"), Served("new", is_gone("new"))
-    bound = two_models.bind({"new": new, "old": old}, fallback=True)  # pyright: ignore[reportCallIssue] - until `bind` takes it
+    bound = two_models.bind({"new": new, "old": old}, fallback=True)
     answer = bound.complete("Who is the boss of Ada?")
     assert answer.text == "42"
     assert answer.decision.model == "old"
@@ -219,13 +278,13 @@ def test_a_model_that_is_gone_is_replaced_where_that_is_wanted(two_models: Route
     assert len(new.requests) == 1
     best_old = max(
         (each for each in answer.decision.candidates if each.arm.startswith("old:")),
-        key=lambda each: each.cost * 0.0 + getattr(each, "p", getattr(each, "p_correct", 0.0)),
+        key=lambda each: each.p,
     )
     assert answer.decision.arm.name == best_old.arm
 
 
 def test_a_model_that_nobody_described_is_replaced_too(two_models: Router) -> None:
-    bound = two_models.bind({"old": Served("old")}, fallback=True)  # pyright: ignore[reportCallIssue] - until `bind` takes it
+    bound = two_models.bind({"old": Served("old")}, fallback=True)
     answer = bound.complete("Who is the boss of Ada?")
     assert answer.decision.model == "old"
     assert "arm-unavailable" in answer.decision.reasons
@@ -233,7 +292,7 @@ def test_a_model_that_nobody_described_is_replaced_too(two_models: Router) -> No
 
 def test_without_any_model_left_the_first_error_is_told(two_models: Router) -> None:
     gone = {name: Served(name, is_gone(name)) for name in ("new", "old")}
-    bound = two_models.bind(gone, fallback=True)  # pyright: ignore[reportCallIssue] - until `bind` takes it
+    bound = two_models.bind(gone, fallback=True)
     with pytest.raises(BackendRequestError, match="'new' does not exist"):
         bound.complete("Who is the boss of Ada?")
 
@@ -244,7 +303,7 @@ def test_a_server_in_trouble_is_not_a_model_that_is_gone(
 ) -> None:
     # Retries are the backend's; another model in secret would hide an outage.
     trouble = error("down", backend="served", model="new")
-    bound = two_models.bind({"new": Served("new", trouble), "old": Served("old")}, fallback=True)  # pyright: ignore[reportCallIssue] - until `bind` takes it
+    bound = two_models.bind({"new": Served("new", trouble), "old": Served("old")}, fallback=True)
     with pytest.raises(error):
         bound.complete("Who is the boss of Ada?")
 
@@ -317,3 +376,95 @@ def test_no_records_and_errors_only_are_refused(make_records: Callable[..., Reco
     errors = [dataclasses.replace(record, outcome=Outcome.ERROR) for record in make_records(5)]
     with pytest.raises(InvalidInputError, match="15 errors"):
         Router.fit(errors)
+
+
+LABELS = (Label("math-oe", "math-oe"), Label("sums", "math-oe"), Label("chains", "general-oe"))
+TASKS = {
+    "sums": "math-oe",
+    "rare": "math-oe",
+    "chains": "general-oe",
+    "left out": "general-oe",
+    "of no type": "code",
+}
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        ("sums", [False, True, False]),
+        ("rare", [True, False, False]),
+        ("math-oe", [True, True, False]),
+        # All of its questions may have been held back, or not been sampled.
+        ("left out", [False, False, True]),
+    ],
+)
+def test_every_known_task_leaves_a_label(hint: str, expected: list[bool]) -> None:
+    assert resolve_hint(hint, LABELS, TASKS).tolist() == expected
+
+
+def test_a_task_of_which_nothing_was_fitted_is_unknown() -> None:
+    with pytest.raises(UnknownNameError, match="known: chains, general-oe, left out"):
+        resolve_hint("of no type", LABELS, TASKS)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CORRECT, Outcome.WRONG])
+def test_outcomes_of_one_class_only_are_evaluated(
+    make_records: Callable[..., Records], outcome: Outcome
+) -> None:
+    records = [dataclasses.replace(r, outcome=outcome) for r in make_records(80)]
+    result = evaluate(records, n_folds=2, n_resamples=100)
+    expected = float(outcome is Outcome.CORRECT)
+    assert {row.accuracy for row in result.rows} == {expected}
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("n_questions", [20, 80])
+def test_the_same_records_many_times_are_samples_of_the_same_cells(
+    make_records: Callable[..., Records], n_questions: int
+) -> None:
+    records = make_records(n_questions)
+    once, thrice = OutcomeMatrix.from_records(records), OutcomeMatrix.from_records(records * 3)
+    assert once.n_questions == thrice.n_questions
+    np.testing.assert_array_equal(once.correct, thrice.correct)
+    assert (thrice.n_samples == 3 * once.n_samples).all()
+    prompts = ["Compute, left to right: 1+2", ""]
+    p = [Router.fit(each).predict(prompts).p_correct for each in (records, records * 3)]
+    np.testing.assert_allclose(p[0], p[1])
+
+
+def test_one_question_under_many_names_can_be_fitted_and_evaluated(
+    make_records: Callable[..., Records],
+) -> None:
+    records = [dataclasses.replace(each, prompt="What is 2 + 2?") for each in make_records(80)]
+    decision = Router.fit(records).decide("What is 2 + 2?")
+    assert all(0.0 < each.p < 1.0 for each in decision.candidates)
+    json.dumps(evaluate(records, n_folds=2, n_resamples=100).to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\x00", "?!"])
+def test_prompts_without_a_word_can_be_fitted_on(
+    make_records: Callable[..., Records], text: str
+) -> None:
+    records = [dataclasses.replace(each, prompt=text) for each in make_records(80)]
+    router = Router.fit(records)
+    for prompt in (text, "What is 2 + 2?"):
+        assert all(0.0 < each.p < 1.0 for each in router.decide(prompt).candidates)
+        assert router.explain(prompt).is_known == (prompt == text)
+
+
+def test_a_prompt_of_a_megabyte_can_be_fitted_on_and_loaded(
+    make_records: Callable[..., Records], tmp_path: Path
+) -> None:
+    records = make_records(80)
+    records = [
+        dataclasses.replace(each, prompt=each.prompt + "x" * (2 * MEGABYTE))
+        if each.question_id == "q7"
+        else each
+        for each in records
+    ]
+    router = Router.fit(records)
+    router.save(tmp_path / "router")
+    again = Router.load(tmp_path / "router")
+    assert again.predict(["Compute: 1+2"]).tokens.tolist() == (
+        router.predict(["Compute: 1+2"]).tokens.tolist()
+    )

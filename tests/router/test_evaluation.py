@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calibration import Outcome, OutcomeRecord
-from policies import InvalidInputError, UnknownNameError
+from policies import Evidence, InvalidInputError, UnknownNameError
 from router import Evaluation, Objective, OutcomeMatrix, Router, evaluate
 
 Records = list[OutcomeRecord]
@@ -198,10 +198,95 @@ def test_too_few_groups_are_refused_with_what_is_missing(
 ) -> None:
     with pytest.raises(InvalidInputError, match="5 folds"):
         evaluate(make_records(3))
+    apart = [
+        record
+        for record in make_records(40)
+        if (record.policy == "direct") == (record.question_id < "q2")
+    ]
+    with pytest.raises(InvalidInputError, match="toy:direct on"):
+        evaluate([record for record in apart if record.policy != "reasoning@max"])
+
+
+def test_an_arm_that_shares_no_question_is_left_out_and_named(
+    make_records: Callable[..., Records],
+) -> None:
     half = [record for record in make_records(40) if record.policy != "direct"]
     only_direct = [record for record in make_records(44)[120:] if record.policy == "direct"]
+    result = evaluate(half + only_direct, n_folds=2, n_resamples=100)
+    assert result.left_out == ("toy:direct",)
+    assert result.n == 40
+    assert [row.name for row in result.rows[:2]] == ["toy:reasoning@64", "toy:reasoning@max"]
+    assert result.to_json()["left_out"] == ["toy:direct"]
+    # The reference that was asked for stays, whatever that costs the others.
     with pytest.raises(InvalidInputError, match="toy:direct on 4"):
-        evaluate(half + only_direct)
+        evaluate(half + only_direct, reference="direct", n_resamples=100)
+
+
+def test_no_arm_is_left_out_where_enough_questions_have_all(
+    make_records: Callable[..., Records],
+) -> None:
+    few = [
+        record
+        for record in make_records(60)
+        if record.policy != "reasoning@max" or int(record.question_id[1:]) < 12
+    ]
+    result = evaluate(few, n_folds=2, n_resamples=100)
+    assert (result.left_out, result.n, result.n_arms) == ((), 12, 3)
+
+
+def test_a_task_name_tells_what_its_type_cannot() -> None:
+    rng = np.random.default_rng(0)
+    best = {"left": "direct", "right": "reasoning@64"}
+    records: Records = []
+    for number in range(100):
+        for task, better in best.items():
+            prompt = f"Question {rng.integers(1000)}"
+            for policy in best.values():
+                is_right = rng.random() < (0.9 if better == policy else 0.1)
+                records.append(
+                    OutcomeRecord(
+                        *(f"{task}-{number}", f"{task}-{number}", task, "math-oe", prompt, "m"),
+                        *(None, policy, Outcome.CORRECT if is_right else Outcome.WRONG),
+                        *(5, 10, None, 0.0),
+                    )
+                )
+    _, _, by_type, by_name = evaluate(records, n_folds=2, n_resamples=100).hints
+    assert by_type.log_loss_gain == pytest.approx(0.0, abs=0.02)
+    assert by_name.gain_low is not None
+    assert by_name.gain_low > 0.1
+
+
+def test_recorded_evidence_is_used_for_a_second_arm_and_both_answers_are_paid() -> None:
+    rng = np.random.default_rng(1)
+    records: Records = []
+    for number in range(300):
+        for policy, p, tokens in (("direct", 0.6, 10), ("reasoning@max", 0.9, 100)):
+            is_right = bool(rng.random() < p)
+            logprob = -abs((0.1 if is_right else 0.9) + 0.1 * rng.normal())
+            records.append(
+                OutcomeRecord(
+                    *(f"q{number}", f"q{number}", "t", "math-oe", f"What is {number}?", "m", None),
+                    policy,
+                    Outcome.CORRECT if is_right else Outcome.WRONG,
+                    *(5, tokens, None, 0.0),
+                    Evidence(logprob, 1.5 * logprob, 0.1 - logprob),
+                )
+            )
+    result = evaluate(records, reference="reasoning@max", n_folds=2, n_resamples=100)
+    looked, plain = result.headline_cascade, result.headline
+    assert looked is not None
+    assert looked.is_certified
+    # Looking at the direct answer finds the wrong ones; 40% of the questions need a second call.
+    assert looked.tokens_saved > plain.tokens_saved + 0.2
+    row = result.row("router (cascade, certified)")
+    assert row.tokens_saved == pytest.approx(looked.tokens_saved)
+    assert row.accuracy > result.row("m:reasoning@max").accuracy
+    assert 10 < row.mean_tokens < 110
+    assert "router (cascade)" in {each.name for each in result.rows}
+    without = [replace(record, evidence=None) for record in records]
+    blind = evaluate(without, reference="reasoning@max", n_folds=2, n_resamples=100)
+    assert blind.headline_cascade is None
+    assert "router (cascade)" not in {each.name for each in blind.rows}
 
 
 def test_answers_of_unknown_length_only_help_to_fit(make_records: Callable[..., Records]) -> None:
@@ -217,8 +302,7 @@ def test_answers_of_unknown_length_only_help_to_fit(make_records: Callable[..., 
         replace(record, completion_tokens=None) if record.policy == "direct" else record
         for record in records
     ]
-    with pytest.raises(InvalidInputError, match="toy:direct on 0"):
-        evaluate(nowhere)
+    assert evaluate(nowhere, n_folds=2, n_resamples=100).left_out == ("toy:direct",)
 
 
 @pytest.mark.parametrize(

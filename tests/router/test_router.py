@@ -113,16 +113,16 @@ def test_the_chosen_arm_is_the_objectives_best_candidate(
     for other in decision.candidates:
         if objective.tradeoff is not None:
             lost = objective.tradeoff * (chosen.cost - other.cost)
-            assert chosen.p_correct - lost >= other.p_correct - 1e-12
+            assert chosen.p - lost >= other.p - 1e-12
         elif objective.max_cost is not None:
             assert chosen.cost <= objective.max_cost
-            assert other.cost > objective.max_cost or other.p_correct <= chosen.p_correct
+            assert other.cost > objective.max_cost or other.p <= chosen.p
         elif "target-unreachable" in decision.reasons:
-            assert other.p_correct <= chosen.p_correct
+            assert other.p <= chosen.p
         else:
             target = objective.target_accuracy or 0.0
-            assert chosen.p_correct >= target
-            assert other.p_correct < target or other.cost >= chosen.cost
+            assert chosen.p >= target
+            assert other.p < target or other.cost >= chosen.cost
 
 
 def test_an_impossible_cap_is_an_error(router: Router) -> None:
@@ -169,7 +169,12 @@ async def test_the_last_user_turn_of_a_conversation_is_routed(
         Message("user", LONG_SUM),
     ]
     answer = await router.bind({"toy": backend}).acomplete(turns)
-    assert answer.decision.candidates == router.decide(LONG_SUM).candidates
+    alone = router.decide(LONG_SUM).candidates
+    for whole, last in zip(answer.decision.candidates, alone, strict=True):
+        assert (whole.arm, whole.p, whole.tokens) == (last.arm, last.p, last.tokens)
+        assert whole.flops is not None
+        assert last.flops is not None
+        assert whole.flops > last.flops  # the earlier turns are read, too
     assert list(backend.requests[0].messages) == turns
     with pytest.raises(InvalidInputError, match="no user turn"):
         await router.acomplete([Message("system", "be brief")])

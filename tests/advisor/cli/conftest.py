@@ -74,3 +74,12 @@ def measured_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "advisor", *_calibrate(out, limit=120)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return out
+
+
+@pytest.fixture(scope="session")
+def router_folder(measured_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a router fitted once per session from the measured run; not to be changed."""
+    out = tmp_path_factory.mktemp("fitted") / "router"
+    command = [sys.executable, "-m", "advisor", "fit", str(measured_run), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return out

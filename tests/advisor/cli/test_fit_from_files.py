@@ -1,6 +1,5 @@
 """`advisor fit` on files: checks, choices among mixed outcomes, guarantees, dry runs."""
 
-import inspect
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -98,6 +97,11 @@ def test_a_dry_run_checks_the_chosen_outcomes_and_writes_nothing(
         (["--arms", "cot"], "unknown-arm", "reasoning@1000"),
         (["--task", "x"], "unknown-task", "sums"),
         (["--reference", "direct"], "invalid-input", "--max-loss"),
+        (["--max-cost-share", "0.5"], "invalid-input", "--max-loss"),
+        (["--max-loss", "0.01", "--max-seconds", "1", "--lambda", "0"], "invalid-input", "leave"),
+        (["--max-seconds", "1"], "invalid-input", "on top of a rule"),
+        (["--max-cost", "1", "--max-mean-cost", "1"], "invalid-input", "two rules"),
+        (["--unit", "usd"], "invalid-input", "price"),
         (["--max-loss", "0.01", "--lambda", "0"], "invalid-input", "--lambda"),
         (["--unit", "smiles"], "invalid-input", "smiles"),
     ],
@@ -211,16 +215,15 @@ def test_a_guarantee_that_cannot_be_had_exits_with_6(
     assert "error[no-guarantee]" in result.err
     told = "about 1,440 more calibration questions" if n_needed else "no number of questions"
     assert told in result.err
+    # All 60 questions were held back here, so as many are needed as certify.
+    assert document["n_more_questions"] == (1440 if n_needed else None)
+    assert ("measure about 1,440 more in all" in result.err) == bool(n_needed)
     assert not (tmp_path / "router").exists()
 
 
 KEYS = {"holds", "epsilon", "confidence", "reference", "n_calibration", "n_needed"}
 
 
-@pytest.mark.skipif(
-    "max_loss" not in inspect.signature(Router.fit).parameters,
-    reason="routers carry no guarantee yet",
-)
 @pytest.mark.parametrize("max_loss", [0.9, 0.0])
 def test_a_guarantee_is_part_of_the_answer(
     advisor: Run, table: Path, tmp_path: Path, max_loss: float
@@ -234,7 +237,6 @@ def test_a_guarantee_is_part_of_the_answer(
     assert (tmp_path / "router").exists() == bool(max_loss)
 
 
-@pytest.mark.skipif("FeedbackLog" not in router.__all__, reason="router names no FeedbackLog yet")
 def test_a_feedback_log_is_learned_from_too(advisor: Run, table: Path, tmp_path: Path) -> None:
     out, path = tmp_path / "router", tmp_path / "feedback.sqlite"
     assert advisor("fit", table, "--out", out).code == 0

@@ -12,19 +12,81 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def fitted(advisor: Run, measured_run: Path, tmp_path: Path) -> Path:
-    """Return a router folder."""
-    result = advisor("fit", measured_run, "--out", tmp_path / "router", "--json")
-    assert result.code == 0, result.err
-    return Path(result.json()["router"])
+def fitted(router_folder: Path, tmp_path: Path) -> Path:
+    """Return a router folder of the test's own."""
+    return Path(shutil.copytree(router_folder, tmp_path / "router"))
 
 
 def test_fit_describes_the_router(advisor: Run, measured_run: Path, tmp_path: Path) -> None:
     document = advisor("fit", measured_run, "--out", tmp_path / "router", "--json").json()
     assert document["schema_version"] == 1
     assert document["arms"] == ["pocket-m:direct", "pocket-m:reasoning@max"]
-    assert document["n_questions"] == 480
+    assert (document["n_questions"], document["n_fitted"]) == (480, 480)
+    assert sum(document["learners"].values()) == pytest.approx(1.0)
+    (chosen,) = (each for each in document["contenders"] if each["is_chosen"])
+    assert chosen["weights"].keys() >= document["learners"].keys()
+    assert len(document["contenders"]) > 3
+    assert document["calibration"] in {"identity", "affine", "sigmoid", "isotonic"}
+    assert document["guarantee"] is None
     assert (Path(document["router"]) / "manifest.json").is_file()
+
+
+def test_fit_tells_in_words_what_was_learned(
+    advisor: Run, measured_run: Path, fitted: Path
+) -> None:
+    result = advisor("fit", measured_run, "--out", fitted, "--overwrite")
+    assert result.code == 0, result.err
+    words = [
+        "fitted on 480 questions",
+        "compared by nested cross-validation",
+        "p is a blend: ",
+        "calibration out of fold: ",
+        "objective: one point of accuracy is worth ",
+        "cascade: ",
+    ]
+    for each in words:
+        assert each in result.out
+
+
+@pytest.mark.parametrize(
+    ("options", "objective"),
+    [
+        (["--max-mean-cost", "20"], {"max_mean_cost": 20.0, "unit": "tokens"}),
+        (["--max-cost-per-1000", "200e9", "--unit", "flops"], {"max_mean_cost": 2e8}),
+        (["--lambda", "0", "--max-seconds", "9"], {"tradeoff": 0.0, "max_seconds": 9.0}),
+    ],
+)
+def test_an_objective_is_kept_with_the_router(
+    advisor: Run, measured_run: Path, tmp_path: Path, options: list[str], objective: dict[str, Any]
+) -> None:
+    result = advisor("fit", measured_run, "--out", tmp_path / "router", "--json", *options)
+    assert result.code == 0, result.err
+    assert result.json()["objective"].items() >= objective.items()
+
+
+def test_prices_are_kept_with_the_router(advisor: Run, measured_run: Path, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        """[prices."pocket-m"]
+input_usd_per_million = 1.0
+output_usd_per_million = 4.0
+source = "made up"
+date = 2026-01-31
+""",
+        encoding="utf-8",
+    )
+    out = tmp_path / "router"
+    result = advisor("fit", measured_run, "--out", out, "--unit", "usd", "--price", prices)
+    assert result.code == 0, result.err
+    assert "USD" in result.out
+    options = ("--decide-only", "--max-cost-per-1000", 1.0, "--unit", "usd", "--json")
+    decision = advisor("ask", "--router", out, "Compute mod ten: 7+5*3", *options).json()[
+        "decision"
+    ]
+    assert decision["objective"] == {"max_mean_cost": 0.001, "unit": "usd", "is_strict": False}
+    for candidate in decision["candidates"]:
+        # At least the generated tokens, and some of the prompt.
+        assert 4e-6 * candidate["tokens"] < candidate["cost"] < 4e-6 * candidate["tokens"] + 1e-4
 
 
 def test_fit_refuses_to_replace_a_router_unasked(
@@ -48,47 +110,13 @@ def test_evaluate_compares_all_choices_on_held_out_questions(
     document = advisor("evaluate", measured_run, "--json").json()
     rows = {row["name"]: row for row in document["rows"]}
     assert rows.keys() >= {"pocket-m:direct", "pocket-m:reasoning@max", "router", "oracle"}
-    for row in rows.values():
+    for name, row in rows.items():
         assert 0 <= row["accuracy"] <= 1
         assert row["mean_tokens"] > 0
-        assert row["mean_flops"] > 0
+        # What two calls take in FLOPs is not modelled.
+        assert (row["mean_flops"] or 0) > 0 or "cascade" in name
     best_fixed = max(rows[name]["accuracy"] for name in rows if name.startswith("pocket-m:"))
     assert rows["oracle"]["accuracy"] >= best_fixed
-
-
-def test_ask_answers_and_explains(advisor: Run, fitted: Path) -> None:
-    prompt = "Compute mod ten, left to right: 7+5*3"
-    document = advisor("ask", "--router", fitted, prompt, "--json").json()
-    assert document["text"].startswith("Answer: ")
-    assert document["text"] == f"Answer: {document['answer']}"
-    decision = document["decision"]
-    assert decision["arm"] in {candidate["arm"] for candidate in decision["candidates"]}
-    assert decision["reasons"]
-    assert document["usage"]["completion_tokens"] > 0
-
-
-def test_ask_follows_the_objective_given(advisor: Run, fitted: Path) -> None:
-    prompt = "Compute mod ten, left to right: 7+5*3-4*9+2"
-
-    def arm(*objective: object) -> str:
-        arguments = ("ask", "--router", fitted, prompt, "--decide-only", "--json", *objective)
-        return advisor(*arguments).json()["decision"]["arm"]
-
-    assert arm("--max-cost", 12) == "pocket-m:direct"
-    assert arm("--lambda", 0) == "pocket-m:reasoning@max"
-
-
-def test_ask_with_a_cap_below_every_arm_is_unsatisfied(advisor: Run, fitted: Path) -> None:
-    result = advisor("ask", "--router", fitted, "7+5", "--max-cost", 0.01)
-    assert result.code == 6
-    assert "error[no-admissible-arm]" in result.err
-
-
-@pytest.mark.parametrize("prompt", ["", "   \n"])
-def test_an_empty_prompt_is_refused(advisor: Run, fitted: Path, prompt: str) -> None:
-    result = advisor("ask", "--router", fitted, prompt)
-    assert result.code == 2
-    assert "the prompt is empty" in result.err
 
 
 def test_a_flipped_byte_in_a_router_is_found(advisor: Run, fitted: Path) -> None:
@@ -119,17 +147,3 @@ def test_a_missing_router_is_one_line(advisor: Run, tmp_path: Path) -> None:
     result = advisor("ask", "--router", tmp_path / "none", "7+5")
     assert result.code == 3
     assert result.out == ""
-
-
-def test_ask_uses_the_bundled_router_by_default(advisor: Run) -> None:
-    document = advisor("ask", "For Ana: name the pet of Bob.", "--json").json()
-    assert document["text"].startswith("Answer: ")
-
-
-def test_a_router_decodes_the_way_it_was_measured(
-    advisor: Run, fitted: Path, tmp_path: Path
-) -> None:
-    # With the caps of a large model a pocket prompt would not fit into the context at all.
-    shutil.copytree(fitted, tmp_path / "copy")
-    result = advisor("ask", "--router", tmp_path / "copy", "7+5", "--lambda", 0, "--json")
-    assert result.code == 0, result.err
