@@ -93,7 +93,7 @@ SETS = {
         "MGSM, 11 languages, 32B", "mgsm_sizes", "qwen2.5-32B", _MGSM, _MGSM[1], _MGSM_32B
     ),
     "mgsm-14B-leaking": TargetSet(
-        "the same, folds by translation",
+        "the same, folds by question id",
         "mgsm_sizes",
         "qwen2.5-14B",
         _MGSM,
@@ -103,7 +103,7 @@ SETS = {
         _LEAK,
     ),
     "mgsm-32B-leaking": TargetSet(
-        "the same, folds by translation",
+        "the same, folds by question id",
         "mgsm_sizes",
         "qwen2.5-32B",
         _MGSM,

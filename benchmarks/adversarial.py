@@ -18,6 +18,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +328,7 @@ async def _pocket_records() -> list[OutcomeRecord]:
 
 def _recorded(name: str) -> tuple[str, Router, list[str]]:
     """Fit on half of a recorded set's questions, and attack prompts of the other half."""
-    from pyarrow import parquet
-
+    parquet: Any = import_module("pyarrow.parquet")
     rows: list[dict[str, Any]] = parquet.read_table(RECORDED / name / "long.parquet").to_pylist()
     rows = [row for row in rows if _is_kept(name, row)]
     groups = sorted({_group(name, row) for row in rows})

@@ -40,7 +40,7 @@ _FOREST: dict[str, Any] = {
     "objective": "regression",
     "boosting": "rf",
     "extra_trees": True,
-    "num_leaves": 63,
+    "num_leaves": 32,
     "min_data_in_leaf": 10,
     "max_bin": 63,
     "feature_fraction": 0.3,
@@ -142,7 +142,7 @@ def fit_forest(features: Floats, targets: Floats, n_trees: int, seed: int) -> st
         seed: Seed.
 
     Source:
-        Geurts, Ernst and Wehenkel (Machine Learning 2006), with 63 leaves at most.
+        Geurts, Ernst and Wehenkel (Machine Learning 2006), with 32 leaves at most.
     """
     if len(targets) < 2:
         return ""

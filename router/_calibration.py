@@ -68,6 +68,8 @@ class Calibration:
 
 def soft_clip(p: Floats) -> Floats:
     """Return p within (0, 1): beyond 0.05 from an end it is bent, so that its order is kept."""
+    if p.size and p.min() >= _SOFT_EDGE and p.max() <= 1.0 - _SOFT_EDGE:
+        return p
     low = _SOFT_EDGE * np.exp(np.minimum(p - _SOFT_EDGE, 0.0) / _SOFT_EDGE)
     high = 1.0 - _SOFT_EDGE * np.exp(np.minimum(1.0 - _SOFT_EDGE - p, 0.0) / _SOFT_EDGE)
     bent = np.where(p < _SOFT_EDGE, low, np.where(p > 1.0 - _SOFT_EDGE, high, p))

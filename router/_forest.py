@@ -15,6 +15,7 @@ Source:
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, pairwise
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +74,8 @@ def _parse_tree(part: str, divisor: int) -> Tree:
     if fields.get("num_cat", "0") != "0" or fields.get("is_linear", "0") != "0":
         raise ValueError("categorical splits and linear leaves are not supported")
     values = tuple(map(float, fields["leaf_value"].split()))
-    # Comparing is false for NaN, which a set of others hides from `max`: hence both ends.
-    if not all(-_MAX_VALUE <= value <= _MAX_VALUE for value in values):
+    # `max` and `min` may pass over a NaN, their sum does not.
+    if not (isfinite(sum(values)) and max(values) <= _MAX_VALUE and min(values) >= -_MAX_VALUE):
         raise ValueError(f"a leaf's value is not a number up to {_MAX_VALUE:g}")
     if divisor > 1:
         values = tuple(value / divisor for value in values)
@@ -92,15 +93,13 @@ def _parse_tree(part: str, divisor: int) -> Tree:
 
 
 def _check_tree(tree: Tree) -> None:
-    """Check that the nodes form one binary tree with finite numbers, parents before children."""
+    """Check that each node but the first is some node's child, and that numbers are finite."""
     n_inner = len(tree.features)
     lengths = {len(tree.thresholds), len(tree.left), len(tree.right), len(tree.values) - 1}
     children = sorted(tree.left + tree.right)
     expected = [*range(-n_inner - 1, 0), *range(1, n_inner)]
     if lengths != {n_inner} or children != expected or not np.isfinite(tree.thresholds).all():
         raise ValueError("a tree's nodes do not form a tree of finite numbers")
-    if any(0 <= child <= node for side in (tree.left, tree.right) for node, child in enumerate(side)):
-        raise ValueError("a tree's node stands before its parent")
     if n_inner >= MAX_LEAVES or min(tree.features) < 0:
         raise ValueError(f"a tree has more than {MAX_LEAVES} leaves or a negative feature")
 
@@ -125,8 +124,12 @@ class Splits(NamedTuple):
         """Return the splits on some features, which are then counted from 0, ascending."""
         kept = np.flatnonzero((self.features >= columns.start) & (self.features < columns.stop))
         order = kept[np.lexsort((self.thresholds[kept], self.features[kept]))]
-        part = Splits(*(values[order] for values in self))
-        return part._replace(features=part.features - columns.start)
+        return Splits(
+            self.features[order] - columns.start,
+            self.thresholds[order],
+            self.trees[order],
+            self.masks[order],
+        )
 
 
 class FeatureTable:
@@ -218,7 +221,7 @@ class Forest:
             arm_features: Features of the arms, shape `(n_arms, n_arm_features)`.
 
         Raises:
-            ValueError: A tree uses a feature that is not there.
+            ValueError: A tree uses a feature that is not there, or its nodes are in disorder.
         """
         trees = list(chain.from_iterable(models))
         n_features = n_query + n_pair + arm_features.shape[1]
@@ -227,7 +230,7 @@ class Forest:
             raise ValueError(f"a tree uses a feature beyond the {n_features} there are")
         self._models = tuple(_runs_of_models(list(map(len, models))))
         self._n_models = len(models)
-        self._values = values.ravel()
+        self._values: Floats = values.ravel()
         self._offsets = np.arange(len(trees)) * values.shape[1]
         self._one = splits.masks.dtype.type(1)
         tables = (
@@ -261,8 +264,9 @@ class Forest:
             of_pairs = self._pair.allowed(pair.reshape(-1, pair.shape[2]))
             allowed &= of_pairs.reshape(allowed.shape)
         # `allowed - 1` turns the bits below the lowest one on: their count is its position.
-        leaves = np.bitwise_count((allowed - self._one) & ~allowed)
-        values = self._values.take(leaves + self._offsets)
+        leaves: NDArray[np.uint8] = np.bitwise_count((allowed - self._one) & ~allowed)
+        places: Ints = leaves + self._offsets
+        values = self._values.take(places)
         for models, trees, length in self._models:
             # Models of one length at once; each sum is over its own trees, in their order.
             shape = (*sums.shape[:2], models.stop - models.start, length)
@@ -285,7 +289,9 @@ def _tabulate(trees: Sequence[Tree]) -> tuple[Splits, Floats]:
     """Return the splits of trees, and the values of their leaves from left to right."""
     n_leaves = max((len(tree.values) for tree in trees), default=1)
     bits: Any = next(
-        kind for kind in (np.uint16, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= n_leaves
+        kind
+        for kind in (np.uint16, np.uint32, np.uint64)
+        if np.dtype(kind).itemsize * 8 >= n_leaves
     )
     n_inner = np.array([len(tree.features) for tree in trees], dtype=np.int64)
     tree_of = np.repeat(np.arange(len(trees)), n_inner)
@@ -293,10 +299,13 @@ def _tabulate(trees: Sequence[Tree]) -> tuple[Splits, Floats]:
     # Nodes in columns, then leaves from the right: -1 is leaf 0, as the children say it.
     width = 2 * n_leaves
     left, right = (np.full((width, len(trees)), -1) for _ in range(2))
-    left[node_of, tree_of] = np.fromiter(chain.from_iterable(tree.left for tree in trees), np.int64)
-    right[node_of, tree_of] = np.fromiter(
-        chain.from_iterable(tree.right for tree in trees), np.int64
-    )
+    for side, children in (
+        (left, np.fromiter(chain.from_iterable(tree.left for tree in trees), np.int64)),
+        (right, np.fromiter(chain.from_iterable(tree.right for tree in trees), np.int64)),
+    ):
+        if ((children >= 0) & (children <= node_of)).any():
+            raise ValueError("a tree's node stands before its parent")
+        side[node_of, tree_of] = children
     every = np.arange(len(trees))
     size = np.ones((width, len(trees)), dtype=np.int64)
     for node in range(int(n_inner.max(initial=0)) - 1, -1, -1):

@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 # Trees gain nothing from more outcomes than this, and their time grows with them.
 _MAX_CELLS = 150_000
 _MAX_FOREST_QUESTIONS = 10_000
-_FOREST_TREES = 240
+_FOREST_TREES = 160
 
 
 @dataclass(slots=True)

@@ -58,6 +58,8 @@ def drift(
             tolerance=tolerance,
         )
     report = monitor.report()
+    if baseline and not report.n:
+        note(f"the log has no decision after its first {baseline:,}: no prompt was compared")
     if as_json:
         print_json({"log": str(log), **report.to_json()})
     else:

@@ -13,6 +13,8 @@ from ._runs import ArmsOption, ModelsOption, RunArgument, TasksOption, load_chec
 
 __all__ = ["evaluate", "show_evaluation"]
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 def evaluate(
     run: RunArgument,
@@ -47,6 +49,8 @@ def evaluate(
     The first line is what may be relied on: tokens saved against the reference arm while losing
     no more than the margin, with the confidence asked for, beside what the best fixed arm saves.
     """
+    if plot is not None:
+        _check_picture(plot)
     loaded = load_checked(run, models, arms=arms, tasks=tasks)
     from router import Router
     from router import evaluate as judge
@@ -71,6 +75,22 @@ def evaluate(
         print_text(f"picture: {plot}")
     for line in words:
         print_text(f"  {line}")
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse before the work what drawing would refuse after it.
+
+    Raises:
+        InvalidInputError: The ending is of no picture, or the folder does not exist.
+    """
+    from policies import InvalidInputError
+
+    if path.suffix.lower() not in _PICTURES:
+        raise InvalidInputError(
+            f"--plot {str(path)!r} is no picture", hint=f"known endings: {', '.join(_PICTURES)}"
+        )
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"there is no folder {str(path.parent)!r}", hint="create it first")
 
 
 @contextmanager

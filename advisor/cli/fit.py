@@ -144,6 +144,7 @@ def fit(
     if dry_run or out is None:
         _show_check(about, records, as_json)
         return
+    _check_reference(reference, records)
     from router import Router
 
     if sys.stderr.isatty():
@@ -225,6 +226,15 @@ def _promised(
                     hint="give --max-loss, such as 0.01",
                 )
         return {}
+    if not 0 < confidence < 1:
+        raise InvalidInputError(
+            f"--confidence {confidence:g} is not between 0 and 1", hint="write 0.95 for 95%"
+        )
+    if max_cost_share is not None and not 0 < max_cost_share < float("inf"):
+        raise InvalidInputError(
+            f"--max-cost-share {max_cost_share:g} is no share of a cost",
+            hint="write 0.5 for half of what the reference costs",
+        )
     if has_objective:
         raise InvalidInputError(
             "--max-loss chooses the objective itself",
@@ -237,6 +247,28 @@ def _promised(
         "reference": reference,
         "max_cost_share": max_cost_share,
     }
+
+
+def _check_reference(reference: str | None, records: "list[OutcomeRecord]") -> None:
+    """Find before the work what certifying would find after it.
+
+    Raises:
+        UnknownNameError: No arm has this name or policy.
+        InvalidInputError: Several arms have this policy.
+    """
+    from policies import InvalidInputError, UnknownNameError
+
+    policy_of = {record.arm: record.policy for record in records}
+    if reference is None or reference in policy_of:
+        return
+    meant = sorted(arm for arm, policy in policy_of.items() if policy == reference)
+    if not meant:
+        raise UnknownNameError("arm", reference, sorted({*policy_of, *policy_of.values()}))
+    if len(meant) > 1:
+        raise InvalidInputError(
+            f"--reference {reference!r} could be any of {', '.join(meant)}",
+            hint="give the whole name",
+        )
 
 
 def _with_feedback(

@@ -238,9 +238,7 @@ class LinearScores:
             scores[terms.rows[start]] = self.row(terms.terms[part], terms.values[part])
         return scores
 
-    def row(
-        self, terms: NDArray[np.int64], values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def row(self, terms: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the scores of one text, shape `(n_scores,)`.
 
         Args:

@@ -12,7 +12,7 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse
 _WORD = 2**64
 _SPACE = 32
 _MAX_MOVES = 500
-_MAX_SLOT_BITS = 24
+_MAX_GROWTH_BITS = 4
 
 
 def word_hashes(spaced: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -33,9 +33,10 @@ def word_hashes(spaced: bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     powers, inverses = _powers(max(len(codes), 4096).bit_length())
     is_space = codes == _SPACE
     # Before each word's first letter, and at its last one.
-    edges = (is_space[1:] != is_space[:-1]).nonzero()[0]
+    edges: NDArray[np.int64] = (is_space[1:] != is_space[:-1]).nonzero()[0]
     sums = (codes * powers[: len(codes)]).cumsum()
-    at_edges, before = sums.take(edges), edges[::2]
+    at_edges: NDArray[np.uint64] = sums.take(edges)
+    before = edges[::2]
     return (at_edges[1::2] - at_edges[::2]) * inverses.take(before), before
 
 
@@ -61,9 +62,10 @@ class HashIndex:
         """
         of_key = dict(zip(keys.tolist(), values.tolist(), strict=True))
         n_bits = max(len(of_key), 8).bit_length() + 1
+        most_bits = n_bits + _MAX_GROWTH_BITS
         while (places := _place(of_key, n_bits)) is None:
             n_bits += 1
-            if n_bits > _MAX_SLOT_BITS:
+            if n_bits > most_bits:
                 raise ValueError("the keys of a table cannot be told apart")
         self._shifts = np.uint64(64 - n_bits), np.uint64(64 - 2 * n_bits)
         self._half = np.uint64(2**n_bits)

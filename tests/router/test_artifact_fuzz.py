@@ -108,18 +108,17 @@ def test_every_kind_of_member_is_mutated(files: Files, tmp_path: Path) -> None:
     assert all(name in labels for name in files)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda router: router.__setattr__("_model", None),
-        lambda router: time.sleep(60),
-        lambda router: any(False for _ in iter(int, 1)),
-        lambda router: np.exp(np.array([1000.0])),
-    ],
-    ids=["error", "wait", "loop", "warning"],
-)
+BROKEN: dict[str, Callable[[Router], Any]] = {
+    "error": lambda router: router.__setattr__("_model", None),
+    "wait": lambda _: time.sleep(60),
+    "loop": lambda _: any(False for _ in iter(int, 1)),
+    "warning": lambda _: np.exp(np.array([1000.0])),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
 def test_the_judge_sees_errors_hangs_and_warnings(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[[Router], None]
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(fuzz_artifact, "MAX_SECONDS", 0.5)
     monkeypatch.setattr(fuzz_artifact, "MAX_WAIT_S", 1.0)
@@ -127,7 +126,7 @@ def test_the_judge_sees_errors_hangs_and_warnings(
 
     def load_and_break(path: Path) -> Router:
         router = load(path)
-        broken(router)
+        BROKEN[kind](router)
         return router
 
     monkeypatch.setattr(Router, "load", load_and_break)
@@ -211,41 +210,39 @@ def test_what_json_allows_and_we_never_write_is_refused(
     assert "'vocabulary.json'" in refusal(words)
 
 
-Change = Callable[[dict[str, Any]], None]
+Change = Callable[[dict[str, Any]], Any]
+MODEL_CHANGES: list[Change] = [
+    lambda model: model["arms"][0].update(size=10**400),
+    lambda model: model["arms"][1].update(budget=10**400),
+    lambda model: model["calibration"]["intercepts"].__setitem__(0, 1e308),
+    lambda model: model["calibration"].update(slope=1e308),
+    lambda model: model["calibration"].update(gain_slope=1e308),
+    lambda model: model["calibration"].update(method="isotonic"),
+    lambda model: model["calibration"].update(method="isotonic", knots=[[[0.1], [0.2]]]),
+    lambda model: model["calibration"].update(knots=[[[0.1, 0.2], [0.2, 0.1]]] * 2),
+    lambda model: model["token_spread"][0].__setitem__(0, -1.0),
+    lambda model: model.update(blend={"boosted": 1.0, "means": 1.0}),
+    lambda model: model.update(blend={"boosted": 1e-9}),
+    lambda model: model.update(blend={"strange": 1.0}),
+    lambda model: model.update(blend={}),
+    lambda model: model.update(n_topics=10**9),
+    lambda model: model.update(n_extra=1),
+    lambda model: model.update(arms=model["arms"] * 1000),
+    lambda model: model.update(labels=model["labels"] * 10_000),
+    lambda model: model["reference_ids"].append("one more"),
+    lambda model: model["log_token_means"][0].__setitem__(0, 1e308),
+    lambda model: model["token_scale"].__setitem__(0, 1e308),
+    lambda model: model.update(extra="x" * 100_000),
+    lambda model: model.update({f"extra{index}": 1 for index in range(1000)}),
+]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda model: model["arms"][0].update(size=10**400),
-        lambda model: model["arms"][1].update(budget=10**400),
-        lambda model: model["calibration"]["intercepts"].__setitem__(0, 1e308),
-        lambda model: model["calibration"].update(slope=1e308),
-        lambda model: model["calibration"].update(gain_slope=1e308),
-        lambda model: model["calibration"].update(method="isotonic"),
-        lambda model: model["calibration"].update(method="isotonic", knots=[[[0.1], [0.2]]]),
-        lambda model: model["calibration"].update(knots=[[[0.1, 0.2], [0.2, 0.1]]] * 2),
-        lambda model: model["token_spread"][0].__setitem__(0, -1.0),
-        lambda model: model.update(blend={"boosted": 1.0, "means": 1.0}),
-        lambda model: model.update(blend={"boosted": 1e-9}),
-        lambda model: model.update(blend={"strange": 1.0}),
-        lambda model: model.update(blend={}),
-        lambda model: model.update(n_topics=10**9),
-        lambda model: model.update(n_extra=1),
-        lambda model: model.update(arms=model["arms"] * 1000),
-        lambda model: model.update(labels=model["labels"] * 10_000),
-        lambda model: model["reference_ids"].append("one more"),
-        lambda model: model["log_token_means"][0].__setitem__(0, 1e308),
-        lambda model: model["token_scale"].__setitem__(0, 1e308),
-        lambda model: model.update(extra="x" * 100_000),
-        lambda model: model.update({f"extra{index}": 1 for index in range(1000)}),
-    ],
-)
+@pytest.mark.parametrize("number", range(len(MODEL_CHANGES)))
 def test_numbers_whose_products_overflow_are_refused_in_one_line(
-    files: Files, tmp_path: Path, change: Change
+    files: Files, tmp_path: Path, number: int
 ) -> None:
     model = json.loads(files["model.json"])
-    change(model)
+    MODEL_CHANGES[number](model)
     line = refusal(forge(files, tmp_path / "x", model__json=json.dumps(model).encode()))
     assert "'model.json'" in line
     assert len(line) < 1000
@@ -302,7 +299,7 @@ def test_hashes_of_seen_prompts_are_ascending(files: Files, tmp_path: Path) -> N
         assert "'seen.npy'" in refusal(folder)
 
 
-CASCADE_CHANGES: list[Callable[[dict[str, Any]], Any]] = [
+CASCADE_CHANGES: list[Change] = [
     lambda one: one.update(version=2),
     lambda one: one.update(version=10**4000),
     lambda one: one.update(more=1),
@@ -345,7 +342,7 @@ def test_what_only_the_drift_monitor_reads_is_checked_at_loading(
     assert "'drift.json'" in refusal(forge(files, tmp_path / "x", drift__json=data))
 
 
-EMBEDDING_CHANGES: list[Callable[[dict[str, Any]], Any]] = [
+EMBEDDING_CHANGES: list[Change] = [
     lambda one: one.update(version=2),
     lambda one: one.update(dimensions=11),
     lambda one: one.update(n_components=10**9),
@@ -446,12 +443,13 @@ def test_leaves_that_are_no_usable_numbers_are_refused(
 def test_special_files_are_refused_without_being_read(files: Files, tmp_path: Path) -> None:
     name = next(name for name in sorted(files) if name != MANIFEST)
     rest = {other: data for other, data in files.items() if other != name}
-    for kind, make in {
+    kinds: dict[str, Callable[[Path], Any]] = {
         "pipe": os.mkfifo,
         "device": lambda file: file.symlink_to("/dev/zero"),
         "folder": lambda file: file.mkdir(),
         "huge": lambda file: (file.touch(), os.truncate(file, 2**40)),
-    }.items():
+    }
+    for kind, make in kinds.items():
         folder = write(rest, tmp_path / kind)
         make(folder / name)
         assert repr(name) in refusal(folder)

@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from policies import InvalidInputError, NoAdmissibleArmError
 from router import Arm, Objective, Predictions, Price
-from router._decision import check_known, choose, cost_of_arms, explain
+from router._decision import check_known, choose, cost_of_arms, explain, rank
+from router._selection import candidate_tradeoffs, tradeoff_within
 
 Case = tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]
 
@@ -59,6 +62,41 @@ def test_choices_equal_brute_force(case: Case, objective: Objective) -> None:
     assert list(zip(choice.tolist(), is_met.tolist(), strict=True)) == expected
 
 
+@given(CASES, OBJECTIVES, st.randoms(use_true_random=False))
+def test_late_arms_come_last_and_the_others_keep_their_order(
+    case: Case, objective: Objective, rng: Random
+) -> None:
+    p, cost = case
+    in_time = np.array([[rng.random() < 0.6 for _ in row] for row in p])
+    free, _ = rank(p, cost, objective)
+    order, reaches = rank(p, cost, objective, in_time)
+    assert not (reaches & ~in_time).any()
+    for row in range(len(p)):
+        expected = [arm for arm in free[row].tolist() if in_time[row, arm]]
+        assert order[row].tolist()[: len(expected)] == expected
+        assert sorted(order[row].tolist()) == list(range(p.shape[1]))
+
+
+@settings(deadline=None)
+@given(CASES, st.floats(0.0, 60.0))
+def test_the_tradeoff_for_a_mean_cost_keeps_it_and_is_the_smallest(
+    case: Case, limit: float
+) -> None:
+    p, cost = case
+
+    def mean(tradeoff: float) -> float:
+        choice, _ = choose(p, cost, Objective.trade(tradeoff))
+        return float(cost[np.arange(len(cost)), choice].mean())
+
+    grid = candidate_tradeoffs(cost).tolist()
+    tradeoff = tradeoff_within(p, cost, limit)
+    if tradeoff is None:
+        assert all(mean(each) > limit for each in grid)
+    else:
+        assert mean(tradeoff) <= limit
+        assert all(mean(each) > limit for each in grid if each < tradeoff)
+
+
 def test_more_budget_is_not_assumed_to_help() -> None:
     choice, _ = choose(np.array([[0.6, 0.9, 0.7]]), np.array([[1.0, 5.0, 9.0]]), Objective.trade(0))
     assert choice.tolist() == [1]
@@ -99,6 +137,12 @@ def test_reasons_name_the_rule_and_what_is_special(
         {"tradeoff": float("nan")},
         {"target_accuracy": 1.5},
         {"max_cost": float("inf")},
+        {"max_mean_cost": -1.0},
+        {"max_mean_cost": float("nan")},
+        {"max_mean_cost": 1.0, "max_cost": 1.0},
+        {"max_seconds": 1.0},
+        {"tradeoff": 1.0, "max_seconds": 0.0},
+        {"tradeoff": 1.0, "max_seconds": float("inf")},
         {"tradeoff": 1.0, "unit": "euros"},
     ],
 )
@@ -107,7 +151,15 @@ def test_objectives_that_make_no_sense_are_refused(arguments: dict[str, Any]) ->
         Objective(**arguments)
 
 
-@given(OBJECTIVES)
+EVERY_OBJECTIVE = st.builds(
+    replace,
+    st.one_of(OBJECTIVES, st.floats(0, 1e9).map(Objective.on_average)),
+    max_seconds=st.one_of(st.none(), st.floats(1e-3, 1e6)),
+    unit=st.sampled_from(["tokens", "flops", "seconds", "usd"]),
+)
+
+
+@given(EVERY_OBJECTIVE)
 def test_objectives_survive_json(objective: Objective) -> None:
     assert Objective.from_json(json.loads(json.dumps(objective.to_json()))) == objective
 

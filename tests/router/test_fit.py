@@ -84,10 +84,11 @@ def test_the_fit_never_predicts_a_question_by_its_own_group(records: Records) ->
     """Twins share prompt and group; were one predicted by the other, noise would look known."""
     rng = random.Random(0)
     twins: Records = []
+    tossed: dict[str, Outcome] = {}
     for record in records[:900]:
-        if record.policy == "direct":
-            tossed = rng.random() < 0.5
-        outcome = Outcome.CORRECT if tossed else Outcome.WRONG  # pyright: ignore[reportPossiblyUnbound]
+        outcome = tossed.setdefault(
+            record.question_id, rng.choice([Outcome.CORRECT, Outcome.WRONG])
+        )
         word = f"word{record.question_id}"
         for twin in "ab":
             changed = replace(

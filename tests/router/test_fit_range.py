@@ -52,15 +52,14 @@ def test_two_groups_are_too_few_to_compare_anything(make_records: MakeRecords) -
 
 
 def test_an_arm_measured_on_half_of_the_questions_is_predicted_on_all(
-    make_records: MakeRecords,
+    make_records: MakeRecords, records: Records, router: Router
 ) -> None:
-    full = make_records(600)
-    half = [r for r in full if r.policy != "reasoning@64" or number(r) % 2 == 0]
-    router, other = Router.fit(half), Router.fit(full)
+    half = [r for r in records if r.policy != "reasoning@64" or number(r) % 2 == 0]
+    gappy = Router.fit(half)
     prompts = [record.prompt for record in make_records(100, seed=3)]
-    difference = router.predict(prompts).p_correct - other.predict(prompts).p_correct
+    difference = gappy.predict(prompts).p_correct - router.predict(prompts).p_correct
     assert np.abs(difference).mean() < 0.06
-    assert router.explain(LONG_SUM).candidates[1].n_similar < 200
+    assert gappy.explain(LONG_SUM).candidates[1].n_similar == 75  # a quarter of 300
 
 
 @pytest.mark.parametrize("n_measured", [1, 2, 3, 6, 25])
@@ -146,14 +145,22 @@ def test_a_seed_gives_the_same_bytes_and_another_one_others(
     assert folders[0] != folders[2]
 
 
-def test_twenty_thousand_questions_are_fitted(make_records: MakeRecords) -> None:
-    matrix = OutcomeMatrix.from_records(make_records(20_000, policies=("direct", "reasoning@64")))
+@pytest.mark.parametrize(
+    "n",
+    [
+        2_000,
+        pytest.param(5_000, marks=pytest.mark.slow),
+        pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
+def test_many_questions_are_fitted_and_recover_the_truth(make_records: MakeRecords, n: int) -> None:
+    matrix = OutcomeMatrix.from_records(make_records(n, policies=("direct", "reasoning@64")))
     fitted = fit_model(matrix, seed=0)
-    assert len(fitted.out_of_fold.rows) == 20_000
+    assert len(fitted.out_of_fold.rows) == n
     p = OutcomeModel(fitted.parameters).predict([LONG_SUM, RELATION]).p_correct
-    assert p[0] == pytest.approx([0.15, 0.9], abs=0.04)
-    assert p[1] == pytest.approx([0.9, 0.75], abs=0.04)
-    assert len(fitted.parameters.reference.ids) == 4000
+    assert p[0] == pytest.approx([0.15, 0.9], abs=0.08)
+    assert p[1] == pytest.approx([0.9, 0.75], abs=0.08)
+    assert len(fitted.parameters.reference.ids) == min(n, 4000)
     assert fitted.parameters.calibration.method in ("affine", "sigmoid", "isotonic")
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from router._forest import Forest, parse_trees
+from router._tree_text import slim_text
 
 N_QUERY, N_PAIR, N_ARMS = 5, 2, 3
 ARM_FEATURES = np.array([[0.0, 0.0, 1.0], [1.0, 6.0, 2.0], [1.0, 24.0, 3.0]])
@@ -62,6 +63,42 @@ def test_one_row_and_many_rows_agree_exactly() -> None:
     for row in range(9):
         alone = forest.raw_scores(query[[row]], pair[[row]])[0]
         assert np.array_equal(alone[0], together[row])
+
+
+def test_a_random_forest_is_averaged_as_in_lightgbm() -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(600, N_QUERY))
+    y = x[:, 0] * x[:, 1] + rng.normal(size=600)
+    parameters = {
+        "boosting": "rf",
+        "extra_trees": True,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "num_leaves": 63,
+        "verbosity": -1,
+        "num_threads": 1,
+    }
+    booster = lightgbm.train(parameters, lightgbm.Dataset(x, y), num_boost_round=30)
+    boosted, text = fitted(7)[1], booster.model_to_string()
+    assert "\naverage_output\n" in text
+    boosted_trees, forest_trees = parse_trees(boosted), parse_trees(slim_text(text))
+    assert forest_trees == parse_trees(text)
+    # Both kinds in one forest, the average of the one and the sum of the other.
+    forest = Forest([forest_trees, boosted_trees], N_QUERY + N_PAIR, 0, ARM_FEATURES)
+    query = np.concatenate([x[:80], np.zeros((80, N_PAIR))], axis=1)
+    averaged, summed = forest.raw_scores(query, np.zeros((80, N_ARMS, 0)))
+    expected = np.asarray(booster.predict(x[:80]))
+    for arm in range(N_ARMS):
+        assert averaged[:, arm] == pytest.approx(expected, abs=1e-12)
+    whole = lightgbm.Booster(model_str=slim_text(boosted))
+    rows = np.hstack([query, np.tile(ARM_FEATURES[1], (80, 1))])
+    assert summed[:, 1] == pytest.approx(np.asarray(whole.predict(rows)), abs=1e-12)
+
+
+def test_no_queries_give_no_scores() -> None:
+    forest = Forest([parse_trees(fitted(4)[1])], N_QUERY, N_PAIR, ARM_FEATURES)
+    scores = forest.raw_scores(np.zeros((0, N_QUERY)), np.zeros((0, N_ARMS, N_PAIR)))
+    assert [each.shape for each in scores] == [(0, N_ARMS)]
 
 
 def test_no_trees_score_zero() -> None:

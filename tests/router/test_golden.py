@@ -57,12 +57,12 @@ def plain(decision: Decision) -> dict[str, Any]:
 def assert_close(found: Any, expected: Any) -> None:
     """Compare JSON documents; platforms round exponentials in the last digit differently."""
     if isinstance(expected, Mapping):
-        assert found.keys() == expected.keys()  # pyright: ignore[reportUnknownMemberType]
-        for key in expected:  # pyright: ignore[reportUnknownVariableType]
+        assert found.keys() == expected.keys()
+        for key in expected:
             assert_close(found[key], expected[key])
     elif isinstance(expected, list):
-        assert len(found) == len(expected)  # pyright: ignore[reportUnknownArgumentType]
-        for one, other in zip(found, expected, strict=True):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
             assert_close(one, other)
     elif isinstance(expected, float):
         assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -1,5 +1,7 @@
 """Calibration of p: mended where it is off, left alone where it holds, never out of order."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ def sigmoid(x: Floats) -> Floats:
 
 
 # How p may be off: too sure, too shy, too high, each arm its own way.
-WRONG = {
+WRONG: dict[str, Callable[[Floats], Floats]] = {
     "too sure": lambda p: sigmoid(3.0 * logit(p)),
     "too shy": lambda p: 0.5 + 0.3 * (p - 0.5),
     "too high": lambda p: p + 0.3 * (1.0 - p),

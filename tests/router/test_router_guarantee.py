@@ -359,7 +359,7 @@ def test_promises_are_kept_over_a_few_splits() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("n", "max_loss", "confidence"), [(240, 0.12, 0.8), (200, 0.15, 0.8)])
+@pytest.mark.parametrize(("n", "max_loss", "confidence"), [(240, 0.12, 0.8)])
 def test_promises_are_kept_over_many_splits(n: int, max_loss: float, confidence: float) -> None:
     n_splits = 100
     n_broken, n_given = broken_and_given(n_splits, n, max_loss, confidence)

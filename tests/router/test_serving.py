@@ -193,7 +193,7 @@ async def test_both_answers_are_billed(looking: Router, logprob: float, n_calls:
     usage = completions[0].usage if n_calls == 1 else completions[0].usage + completions[1].usage
     assert routed.usage == usage
     assert routed.usage.completion_tokens > 0
-    assert routed.seconds == pytest.approx(0.01 * n_calls)
+    assert routed.completion.seconds == pytest.approx(0.01 * n_calls)
     assert routed.decision.reasons[0] == ("answer-kept" if n_calls == 1 else "escalated")
 
 

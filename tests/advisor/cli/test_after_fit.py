@@ -75,6 +75,33 @@ def test_drift_without_a_reference_watches_outcomes(
     assert {signal["name"] for signal in document["signals"]} == set(ARMS)
 
 
+def test_a_log_shorter_than_its_baseline_is_told(
+    advisor: Callable[..., Any], tmp_path: Path
+) -> None:
+    log = write_log(tmp_path / "log.sqlite", 50)
+    found = advisor("drift", log, "--baseline", 400)
+    assert found.code == 0
+    assert "no decision after its first 400: no prompt was compared" in found.err
+
+
+def test_a_mean_cost_needs_the_questions_of_a_router(
+    advisor: Callable[..., Any], tmp_path: Path
+) -> None:
+    log = write_log(tmp_path / "log.sqlite", 50)
+    for option in ("--max-mean-cost", "--max-cost-per-1000"):
+        found = advisor("offpolicy", log, option, 20)
+        assert (found.code, found.out) == (2, "")
+        assert "give --router" in found.err
+
+
+def test_intervals_of_an_accuracy_end_where_it_can_be(
+    advisor: Callable[..., Any], tmp_path: Path
+) -> None:
+    shown = advisor("offpolicy", write_log(tmp_path / "log.sqlite", 30), "--lambda", 0.0).out
+    line = next(each for each in shown.splitlines() if "as logged" in each)
+    assert all(0.0 <= float(end) <= 1.0 for end in line.split()[-2:])
+
+
 def test_offpolicy_estimates_another_objective(advisor: Callable[..., Any], tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.sqlite", 1000)
     found = advisor("offpolicy", log, "--lambda", 0.0, "--json")

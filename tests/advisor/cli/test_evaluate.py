@@ -162,3 +162,13 @@ def test_json_has_no_nan_where_something_is_undefined(
     document = json.loads(result.out)
     assert document["metrics"]["headroom"] is None
     assert document["headline"]["tokens_saved"] == pytest.approx(55 / 60, abs=0.01)
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(
+    advisor: Callable[..., Any], measured_run: Path, tmp_path: Path
+) -> None:
+    for path, told in ((tmp_path / "curve.xyz", ".svg"), (tmp_path / "no" / "c.png", "no folder")):
+        result = advisor("evaluate", measured_run, "--plot", path)
+        assert (result.code, result.out) == (2, "")
+        assert told in result.err
+        assert "warning" not in result.err

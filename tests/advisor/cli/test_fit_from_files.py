@@ -98,6 +98,10 @@ def test_a_dry_run_checks_the_chosen_outcomes_and_writes_nothing(
         (["--task", "x"], "unknown-task", "sums"),
         (["--reference", "direct"], "invalid-input", "--max-loss"),
         (["--max-cost-share", "0.5"], "invalid-input", "--max-loss"),
+        (["--max-loss", "0.1", "--max-cost-share", "0"], "invalid-input", "no share of a cost"),
+        (["--max-loss", "0.1", "--confidence", "1"], "invalid-input", "not between 0 and 1"),
+        (["--max-loss", "0.1", "--reference", "huge"], "unknown-arm", "reasoning@1000"),
+        (["--max-loss", "0.1", "--reference", "direct"], "invalid-input", "tiny:direct"),
         (["--max-loss", "0.01", "--max-seconds", "1", "--lambda", "0"], "invalid-input", "leave"),
         (["--max-seconds", "1"], "invalid-input", "on top of a rule"),
         (["--max-cost", "1", "--max-mean-cost", "1"], "invalid-input", "two rules"),
@@ -178,11 +182,12 @@ def test_a_missing_file_says_how_to_make_a_run(advisor: Run, tmp_path: Path) -> 
     assert "advisor calibrate" in result.err
 
 
+REFERENCE = "large:reasoning@1000"
 NOT_HELD = {
     "holds": False,
     "epsilon": 0.01,
     "confidence": 0.95,
-    "reference": "large:reasoning@1000",
+    "reference": REFERENCE,
     "n_calibration": 60,
     "n_needed": 1500,
     "reason": "the loss varies too much",
@@ -204,11 +209,11 @@ def test_a_guarantee_that_cannot_be_had_exits_with_6(
         raise NoGuaranteeError({**NOT_HELD, "n_needed": n_needed})
 
     monkeypatch.setattr(Router, "fit", refuse)
-    options = ("--max-loss", 0.01, "--confidence", 0.9, "--reference", "reasoning@1000", "--json")
+    options = ("--max-loss", 0.01, "--confidence", 0.9, "--reference", REFERENCE, "--json")
     result = advisor("fit", table, "--out", tmp_path / "router", *options)
     assert result.code == 6
     promised = (asked["max_loss"], asked["confidence"], asked["reference"])
-    assert promised == (0.01, 0.9, "reasoning@1000")
+    assert promised == (0.01, 0.9, REFERENCE)
     document = result.json()
     assert document["router"] is None
     assert document["guarantee"] == {**NOT_HELD, "n_needed": n_needed}

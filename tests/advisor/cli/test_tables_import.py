@@ -48,6 +48,12 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+def test_how_questions_are_grouped_is_told(run: Import, table: Path, tmp_path: Path) -> None:
+    result = run(table, "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "note: every question id is a group of its own" in result.stderr
+
+
 def test_json_counts_rows_questions_arms_and_what_was_skipped(
     run: Import, table: Path, tmp_path: Path
 ) -> None:
