@@ -22,7 +22,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-lm-eval bench-peers test-vllm test-train lock clean
+.PHONY: help demo test check format bench bench-router bench-lm-eval bench-peers test-vllm test-train lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(READY)  ## Format the code and apply the safe fixes
 
 bench: $(READY)  ## Print the benchmarks (BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-router: $(READY)  ## Targets of the router beside simple and strong references (ROUTER_ARGS=set)
+	$(BIN)/python -m benchmarks.router_targets $(ROUTER_ARGS)
 
 bench-lm-eval: $(READY)  ## Beside lm-evaluation-harness on one vLLM server (4.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh

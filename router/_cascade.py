@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 _BATCH = 512
 _LEAST_P = 1e-5
 _LARGEST_Z = 4.0
-_LEAST_GAIN = 1e-9
+_LEAST_GAIN = 1e-5
 
 
 class CascadePlan(NamedTuple):

@@ -186,8 +186,7 @@ class _Collected:
     def _cascade_of(self, router: Router) -> Cascade | None:
         # It knows arms by position.
         is_same = [arm.name for arm in router.arms] == self._names
-        decider = router._decider  # pyright: ignore[reportPrivateUsage] - no public name yet
-        return decider._cascade if is_same else None  # pyright: ignore[reportPrivateUsage]
+        return router.cascade if is_same else None
 
     def _with_hints(
         self, router: Router, prompts: Sequence[str], hints: Sequence[str], before: Foresight

@@ -22,6 +22,8 @@ _N_FOLDS = 5
 _MAX_QUESTIONS = 40_000
 # The comparison of learners needs no more questions than this.
 _MAX_COMPARED = 6_000
+# More models than this take longer to ask than they are worth.
+_MAX_ARMS_APART = 8
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 # The first is used unless another is clearly better; the others show what each learner brings.
 _BLENDS = (
@@ -172,7 +174,8 @@ class _Fit:
         predictions["forest"] = self._forest.cross_fit()
         predictions["neighbours"] = neighbours_p(data, self._known)
         blends = _BLENDS
-        if data.matrix.n_questions <= _MAX_COMPARED and len(data.matrix.arms) > 1:
+        n_arms = len(data.matrix.arms)
+        if data.matrix.n_questions <= _MAX_COMPARED and 1 < n_arms <= _MAX_ARMS_APART:
             predictions["boosted-per-arm"] = _sigmoid(data.plain_logits + self._per_arm.cross_fit())
         else:
             blends = tuple(blend for blend in blends if "boosted-per-arm" not in blend)

@@ -94,6 +94,7 @@ def fit_router(  # noqa: PLR0913 - what `Router.fit` takes
     everything = np.arange(matrix.n_questions)
     held_back = np.zeros(0, dtype=np.int64)
     if promise is not None:
+        _check(promise, matrix)
         held_back = _held_back(matrix, np.random.default_rng([seed, 1]))
     fitting = matrix.rows(np.setdiff1d(everything, held_back))
     projection = None if embedder is None else fit_projection(embedder, fitting.prompts, seed)
@@ -153,6 +154,24 @@ def fit_router(  # noqa: PLR0913 - what `Router.fit` takes
         options=None if options is None else asdict(options),
     )
     return FittedRouter(document, members)
+
+
+def _check(promise: Promise, matrix: OutcomeMatrix) -> None:
+    """Refuse numbers that make no sense before the work begins."""
+    share = promise.max_cost_share
+    sound = {
+        "max_loss": 0.0 <= promise.max_loss < 1.0,
+        "confidence": 0.0 < promise.confidence < 1.0,
+        "max_cost_share": share is None or 0.0 < share < float("inf"),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise InvalidInputError(
+                f"{name} is {getattr(promise, name)!r}",
+                hint="a loss lies in [0, 1), a confidence in (0, 1), a share above 0",
+            )
+    if promise.reference is not None:
+        find_arm(matrix.arms, promise.reference)
 
 
 def _held_back(matrix: OutcomeMatrix, rng: np.random.Generator) -> Ints:

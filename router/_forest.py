@@ -28,6 +28,7 @@ _MAX_VALUE = 1e6
 _MAX_TREES = 5000
 # The tables grow with splits times trees; 128 MiB is ten times what fitting ever makes.
 _MAX_TABLE_WORDS = 2**24
+_MAX_CELLS = 2**18
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -224,6 +225,8 @@ class Forest:
             ValueError: A tree uses a feature that is not there, or its nodes are in disorder.
         """
         trees = list(chain.from_iterable(models))
+        if len(trees) * len(arm_features) > _MAX_CELLS:
+            raise ValueError(f"{len(trees)} trees of {len(arm_features)} arms are too many")
         n_features = n_query + n_pair + arm_features.shape[1]
         splits, values = _tabulate(trees)
         if (splits.features >= n_features).any():

@@ -150,6 +150,10 @@ def _choose_again(decision: LoggedDecision, objective: Objective | None) -> str:
             f"the log holds costs in {decision.unit} and tokens only",
             hint="choose one of these units, or give the router and log prompts",
         )
+    if objective.max_mean_cost is not None:
+        raise InvalidInputError(
+            "a mean cost needs the router's measured questions", hint="give the router, too"
+        )
     cost = decision.cost if objective.unit == decision.unit else decision.tokens
     choice, _ = choose(np.array([decision.p]), np.array([cost]), objective)
     return decision.arms[int(choice[0])]

@@ -31,6 +31,7 @@ from ._arms import Arm
 from ._artifact import one_line, read_artifact, write_artifact
 from ._asking import ask, is_gone
 from ._caps import CallerCaps
+from ._cascade import Cascade
 from ._cascade_run import evidence_of
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
 from ._contents import (
@@ -129,9 +130,11 @@ class Router:
             raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
         self.artifact_id: str = content_id(document, members)
         """Hash of everything that decides, equal before saving and after loading."""
+        self.cascade: Cascade | None = read_cascade(members, len(self.arms))
+        """What evidence of a first answer means; `None` where no evidence was recorded."""
         self._decider = Decider(
             self._model,
-            read_cascade(members, len(self.arms)),
+            self.cascade,
             document.tasks,
             prices,
             caps,
@@ -552,6 +555,7 @@ class Router:
             InvalidInputError: The conversation has no user turn, or see `decide`.
             NoAdmissibleArmError: No arm satisfies the objective.
             ConfigError: Nobody said how the chosen model is reached.
+            CapabilityError: The conversation has attachments and the chosen model takes none.
             BackendError: The model could not be asked.
         """
         turns = read_turns(prompt)

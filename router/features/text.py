@@ -161,6 +161,10 @@ def _character_table() -> bytes:
 
 
 _CLASS_OF_CHARACTER = _character_table()
+# Typographic marks stand between words, as their ASCII cousins do.
+_MARKS = tuple(
+    mark.encode() for mark in "\u201c\u201d\u2018\u2019\u2013\u2014\u2026\u00ab\u00bb\u2022"
+)
 _NON_ASCII = bytes(range(128, 256))
 # The shortest run that is surely several words: three characters of three bytes.
 _RUN_BYTES = 9
@@ -178,7 +182,10 @@ def read_text(prompt: str) -> ReadText:
         folded = b" %b " % data.translate(_FOLD)
         return ReadText(n_bytes, data, folded, folded)
     text = visible_text(data.decode("utf-8", "ignore"))
-    folded = b" %b " % text.lower().encode().translate(_FOLD)
+    lower = text.lower().encode()
+    for mark in _MARKS:
+        lower = lower.replace(mark, b" ")
+    folded = b" %b " % lower.translate(_FOLD)
     spaced = b" %b " % b" ".join(_without_runs(folded.split()))
     return ReadText(n_bytes, text.encode(), folded, spaced)
 
