@@ -19,11 +19,11 @@ from calibration import Arm, Plan, RunStore, describe_model, load_tasks, run_pla
 from policies import build_policy
 from policies.backends.pocket import POCKET_OPTIONS, PocketBackend
 from router import Objective, OutcomeMatrix, Router
-from router._cascade import Cascade  # noqa: PLC2701
-from router._cascade_fit import fit_cascade  # noqa: PLC2701
-from router._curves import gain_curve, headroom_share  # noqa: PLC2701
 from router._decision import choose  # noqa: PLC2701
-from router._fit import group_folds  # noqa: PLC2701
+from router.cascade._cascade import Cascade  # noqa: PLC2701
+from router.cascade._cascade_fit import fit_cascade  # noqa: PLC2701
+from router.evaluation._curves import gain_curve, headroom_share  # noqa: PLC2701
+from router.model._fit import group_folds  # noqa: PLC2701
 
 from ._report import Report
 

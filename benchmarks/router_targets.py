@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router import Arm, Evaluation, OutcomeMatrix, Router, evaluate
-from router._assessment import Assessment  # noqa: PLC2701
-from router._baselines import BASELINES  # noqa: PLC2701
-from router._crossfit import HINT_LAYERS, Foresight, Predicted  # noqa: PLC2701
-from router._fit import group_folds  # noqa: PLC2701
 from router._objective import Objective  # noqa: PLC2701
+from router.evaluation._assessment import Assessment  # noqa: PLC2701
+from router.evaluation._baselines import BASELINES  # noqa: PLC2701
+from router.evaluation._crossfit import HINT_LAYERS, Foresight, Predicted  # noqa: PLC2701
+from router.model._fit import group_folds  # noqa: PLC2701
 
 from . import _target_references, cascade
 from ._report import Report, machine

@@ -18,16 +18,21 @@ check_sibling("calibration")
 if TYPE_CHECKING:
     from ._arms import Arm
     from ._caps import CallerCaps, CallerUsage, CapLimits, Reservation
-    from ._cascade import Cascade, CascadePlan
-    from ._cascade_fit import fit_cascade
-    from ._cascade_parameters import CascadeParameters
-    from ._checks import CheckedMatrix, CheckedOutcomes, check_matrix, check_outcomes
     from ._completion import BackendSpec, RoutedCompletion
     from ._decision import Candidate, Decision, Escalation
     from ._default import acomplete, complete, decide, default_router, default_router_path
-    from ._drift import DriftMonitor, DriftReport, DriftSignal, load_reference
-    from ._drift_reference import DriftReference, drift_features
-    from ._evaluation import (
+    from ._explanation import ExplainedCandidate, Explanation
+    from ._guarantee import CostFinding, Guarantee, MeasuredCost, certify
+    from ._objective import CostUnit, Objective, Price
+    from ._outcomes import OutcomeMatrix
+    from ._router import Router
+    from .cascade._cascade import Cascade, CascadePlan
+    from .cascade._cascade_fit import fit_cascade
+    from .cascade._cascade_parameters import CascadeParameters
+    from .checks._checks import CheckedMatrix, CheckedOutcomes, check_matrix, check_outcomes
+    from .checks._findings import Finding, FindingCode, Severity
+    from .checks._texts import Leak, find_leaks
+    from .evaluation._evaluation import (
         Comparison,
         Evaluation,
         EvaluationRow,
@@ -38,21 +43,16 @@ if TYPE_CHECKING:
         Reliability,
         evaluate,
     )
-    from ._explanation import ExplainedCandidate, Explanation
-    from ._exploration import Explored, ThompsonSampling, explore
-    from ._feedback import FeedbackLog
-    from ._findings import Finding, FindingCode, Severity
-    from ._guarantee import CostFinding, Guarantee, MeasuredCost, certify
-    from ._logged import LoggedDecision, LoggedOutcome
-    from ._model import Predictions
-    from ._objective import CostUnit, Objective, Price
-    from ._offpolicy import LoggedChoices, OffPolicyReport, evaluate_offpolicy
-    from ._offpolicy_log import OffPolicyStudy, evaluate_log
-    from ._outcomes import OutcomeMatrix
-    from ._reference import Neighbour
-    from ._router import Router
-    from ._texts import Leak, find_leaks
-    from ._update import MergedRecords, update_records
+    from .feedback._drift import DriftMonitor, DriftReport, DriftSignal, load_reference
+    from .feedback._drift_reference import DriftReference, drift_features
+    from .feedback._exploration import Explored, ThompsonSampling, explore
+    from .feedback._feedback import FeedbackLog
+    from .feedback._logged import LoggedDecision, LoggedOutcome
+    from .feedback._offpolicy import LoggedChoices, OffPolicyReport, evaluate_offpolicy
+    from .feedback._offpolicy_log import OffPolicyStudy, evaluate_log
+    from .feedback._update import MergedRecords, update_records
+    from .model._model import Predictions
+    from .model._reference import Neighbour
 
 __distribution__ = "thinkroute"
 
@@ -135,69 +135,69 @@ _MODULE_OF = {
     "CallerUsage": "_caps",
     "Candidate": "_decision",
     "CapLimits": "_caps",
-    "Cascade": "_cascade",
-    "CascadeParameters": "_cascade_parameters",
-    "CascadePlan": "_cascade",
-    "CheckedMatrix": "_checks",
-    "CheckedOutcomes": "_checks",
-    "Comparison": "_evaluation",
+    "Cascade": "cascade._cascade",
+    "CascadeParameters": "cascade._cascade_parameters",
+    "CascadePlan": "cascade._cascade",
+    "CheckedMatrix": "checks._checks",
+    "CheckedOutcomes": "checks._checks",
+    "Comparison": "evaluation._evaluation",
     "CostFinding": "_guarantee",
     "CostUnit": "_objective",
     "Decision": "_decision",
-    "DriftMonitor": "_drift",
-    "DriftReference": "_drift_reference",
-    "DriftReport": "_drift",
-    "DriftSignal": "_drift",
+    "DriftMonitor": "feedback._drift",
+    "DriftReference": "feedback._drift_reference",
+    "DriftReport": "feedback._drift",
+    "DriftSignal": "feedback._drift",
     "Escalation": "_decision",
-    "Evaluation": "_evaluation",
-    "EvaluationRow": "_evaluation",
+    "Evaluation": "evaluation._evaluation",
+    "EvaluationRow": "evaluation._evaluation",
     "ExplainedCandidate": "_explanation",
     "Explanation": "_explanation",
-    "Explored": "_exploration",
-    "FeedbackLog": "_feedback",
-    "Finding": "_findings",
-    "FindingCode": "_findings",
+    "Explored": "feedback._exploration",
+    "FeedbackLog": "feedback._feedback",
+    "Finding": "checks._findings",
+    "FindingCode": "checks._findings",
     "Guarantee": "_guarantee",
-    "Headline": "_evaluation",
-    "HintLayer": "_evaluation",
-    "Leak": "_texts",
-    "LoggedChoices": "_offpolicy",
-    "LoggedDecision": "_logged",
-    "LoggedOutcome": "_logged",
+    "Headline": "evaluation._evaluation",
+    "HintLayer": "evaluation._evaluation",
+    "Leak": "checks._texts",
+    "LoggedChoices": "feedback._offpolicy",
+    "LoggedDecision": "feedback._logged",
+    "LoggedOutcome": "feedback._logged",
     "MeasuredCost": "_guarantee",
-    "MergedRecords": "_update",
-    "Metrics": "_evaluation",
-    "Neighbour": "_reference",
-    "NoiseCeiling": "_evaluation",
+    "MergedRecords": "feedback._update",
+    "Metrics": "evaluation._evaluation",
+    "Neighbour": "model._reference",
+    "NoiseCeiling": "evaluation._evaluation",
     "Objective": "_objective",
-    "OffPolicyReport": "_offpolicy",
-    "OffPolicyStudy": "_offpolicy_log",
+    "OffPolicyReport": "feedback._offpolicy",
+    "OffPolicyStudy": "feedback._offpolicy_log",
     "OutcomeMatrix": "_outcomes",
-    "Predictions": "_model",
+    "Predictions": "model._model",
     "Price": "_objective",
-    "Reliability": "_evaluation",
+    "Reliability": "evaluation._evaluation",
     "Reservation": "_caps",
     "RoutedCompletion": "_completion",
     "Router": "_router",
-    "Severity": "_findings",
-    "ThompsonSampling": "_exploration",
+    "Severity": "checks._findings",
+    "ThompsonSampling": "feedback._exploration",
     "acomplete": "_default",
     "certify": "_guarantee",
-    "check_matrix": "_checks",
-    "check_outcomes": "_checks",
+    "check_matrix": "checks._checks",
+    "check_outcomes": "checks._checks",
     "complete": "_default",
     "decide": "_default",
     "default_router": "_default",
     "default_router_path": "_default",
-    "drift_features": "_drift_reference",
-    "evaluate": "_evaluation",
-    "evaluate_log": "_offpolicy_log",
-    "evaluate_offpolicy": "_offpolicy",
-    "explore": "_exploration",
-    "find_leaks": "_texts",
-    "fit_cascade": "_cascade_fit",
-    "load_reference": "_drift",
-    "update_records": "_update",
+    "drift_features": "feedback._drift_reference",
+    "evaluate": "evaluation._evaluation",
+    "evaluate_log": "feedback._offpolicy_log",
+    "evaluate_offpolicy": "feedback._offpolicy",
+    "explore": "feedback._exploration",
+    "find_leaks": "checks._texts",
+    "fit_cascade": "cascade._cascade_fit",
+    "load_reference": "feedback._drift",
+    "update_records": "feedback._update",
 }
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from policies import ArtifactCorruptError, ArtifactError, ArtifactTooNewError, InvalidInputError
 
 from ._artifact import canonical_json, one_line, parse_json
-from ._cascade import Cascade
-from ._cascade_parameters import CASCADE_MEMBER, CascadeParameters
 from ._document import FEATURE_VERSIONS, RouterDocument
+from .cascade._cascade import Cascade
+from .cascade._cascade_parameters import CASCADE_MEMBER, CascadeParameters
 
 if TYPE_CHECKING:
-    from ._embedding import PromptEmbedding
+    from .model._embedding import PromptEmbedding
 
 __all__ = ["check_drift", "check_embedding", "check_features", "content_id", "read_cascade"]
 
@@ -40,7 +40,7 @@ def check_drift(members: Mapping[str, bytes]) -> None:
     Raises:
         ArtifactCorruptError: The member does not hold what it must.
     """
-    from ._drift_reference import DRIFT_MEMBER, DriftReference
+    from .feedback._drift_reference import DRIFT_MEMBER, DriftReference
 
     if DRIFT_MEMBER in members:
         DriftReference.from_bytes(members[DRIFT_MEMBER])

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from policies import Evidence, InvalidInputError, NoAdmissibleArmError, Usage
 
 from ._caps import CallerCaps, Reservation
-from ._cascade import Cascade, CascadePlan
 from ._decision import Candidate, Decision, Escalation, check_known, cost_of_arms, explain, rank
-from ._model import OutcomeModel, Predictions
 from ._objective import Objective, Price
 from ._selection import tradeoff_within
+from .cascade._cascade import Cascade, CascadePlan
 from .features.task_type import resolve_hint
+from .model._model import OutcomeModel, Predictions
 
 if TYPE_CHECKING:
-    from ._exploration import ThompsonSampling
+    from .feedback._exploration import ThompsonSampling
 
 __all__ = ["Asked", "Decider", "Identity"]
 
@@ -164,7 +164,7 @@ class Decider:
         propensities: list[list[float]] | None = None
         plan: CascadePlan | None = None
         if asked.exploration is not None:
-            from ._exploration import explore
+            from .feedback._exploration import explore
 
             explored = explore(p_correct, cost, rule, *asked.exploration)
             propensities = explored.propensities.tolist()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from policies import InvalidInputError, NoAdmissibleArmError
 
 from ._arms import Arm
-from ._model import Predictions
 from ._objective import CostUnit, Objective, Price
+from .model._model import Predictions
 
 __all__ = [
     "Candidate",

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ._model import MODEL_VERSION
 from .features.sparse import SPARSE_VERSION
 from .features.text import TEXT_VERSION
+from .model._model import MODEL_VERSION
 
 __all__ = ["FEATURE_VERSIONS", "DataDocument", "RouterDocument"]
 

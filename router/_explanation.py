@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._decision import Decision
-from ._model import OutcomeModel
-from ._reference import Neighbour
 from .features.text import read_text
+from .model._model import OutcomeModel
+from .model._reference import Neighbour
 
 __all__ = ["ExplainedCandidate", "Explanation", "explain_decision"]
 

@@ -14,23 +14,23 @@ from policies import DecodingOptions, InvalidInputError, NoGuaranteeError
 from policies.embedding import Embedder
 
 from ._artifact import canonical_json
-from ._cascade import Cascade
-from ._cascade_fit import fit_cascade
-from ._cascade_parameters import CASCADE_MEMBER, CascadeParameters
 from ._completion import BackendSpec
 from ._decision import check_known, choose, cost_of_arms
 from ._document import FEATURE_VERSIONS, DataDocument, RouterDocument
-from ._drift_reference import DRIFT_MEMBER, DriftReference, words_known_without_one
-from ._embedding import fit_projection
-from ._fit import FittedModel, fit_model
-from ._folds import group_folds
 from ._guarantee import Guarantee, MeasuredCost, certify
 from ._members import model_to_members
-from ._model import OutcomeModel, Predictions
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
 from ._reference_arm import find_arm
 from ._selection import candidate_tradeoffs, select_tradeoff
+from .cascade._cascade import Cascade
+from .cascade._cascade_fit import fit_cascade
+from .cascade._cascade_parameters import CASCADE_MEMBER, CascadeParameters
+from .feedback._drift_reference import DRIFT_MEMBER, DriftReference, words_known_without_one
+from .model._embedding import fit_projection
+from .model._fit import FittedModel, fit_model
+from .model._folds import group_folds
+from .model._model import OutcomeModel, Predictions
 
 __all__ = ["FittedRouter", "Promise", "fit_router"]
 

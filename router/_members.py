@@ -14,12 +14,12 @@ from policies import ArtifactCorruptError, Mode
 
 from ._arms import Arm
 from ._artifact import canonical_json, one_line, parse_json
-from ._calibration import Calibration
-from ._forest import parse_trees
-from ._model import LEARNERS, ModelParameters, OutcomeModel
-from ._reference import MAX_REFERENCE, ReferenceQuestions
 from .features.sparse import LinearScores, Vocabulary
 from .features.task_type import Label
+from .model._calibration import Calibration
+from .model._forest import parse_trees
+from .model._model import LEARNERS, ModelParameters, OutcomeModel
+from .model._reference import MAX_REFERENCE, ReferenceQuestions
 
 __all__ = ["MemberReader", "array_to_bytes", "model_from_members", "model_to_members"]
 

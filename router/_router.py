@@ -31,8 +31,6 @@ from ._arms import Arm
 from ._artifact import one_line, read_artifact, write_artifact
 from ._asking import ask, is_gone
 from ._caps import CallerCaps
-from ._cascade import Cascade
-from ._cascade_run import evidence_of
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
 from ._contents import (
     check_drift,
@@ -44,20 +42,22 @@ from ._contents import (
 from ._decider import Asked, Decider, Identity
 from ._decision import Decision
 from ._document import RouterDocument
-from ._embedding import PromptEmbedding
 from ._explanation import Explanation, explain_decision
 from ._guarantee import Guarantee
 from ._members import model_from_members
-from ._model import MIN_QUESTIONS, OutcomeModel, Predictions
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
-from ._reference import prompt_hashes
 from ._sync import run_sync
 from ._turns import Turns, check_texts, read_turns
+from .cascade._cascade import Cascade
+from .cascade._cascade_run import evidence_of
+from .model._embedding import PromptEmbedding
+from .model._model import MIN_QUESTIONS, OutcomeModel, Predictions
+from .model._reference import prompt_hashes
 
 if TYPE_CHECKING:
-    from ._exploration import ThompsonSampling
-    from ._feedback import FeedbackLog
+    from .feedback._exploration import ThompsonSampling
+    from .feedback._feedback import FeedbackLog
 
 __all__ = ["Router"]
 
@@ -323,7 +323,7 @@ class Router:
         Raises:
             StoreError: The log cannot be written.
         """
-        from ._feedback import FeedbackLog
+        from .feedback._feedback import FeedbackLog
 
         router = copy.copy(self)
         router._feedback = log if isinstance(log, FeedbackLog) else FeedbackLog.open(log)
@@ -360,7 +360,7 @@ class Router:
             InvalidInputError: The decision is another router's, or a value cannot be used.
             StoreError: The log cannot be written.
         """
-        from ._feedback_entry import write_entry
+        from .feedback._feedback_entry import write_entry
 
         if (target := log or self._feedback) is None:
             raise ConfigError(

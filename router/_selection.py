@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ._decision import choose
 from ._objective import CostUnit, Objective
-from ._routing_error import mean_and_error
+from .model._routing_error import mean_and_error
 
 __all__ = ["MAX_LOSS", "candidate_tradeoffs", "select_tradeoff", "tradeoff_within"]
 

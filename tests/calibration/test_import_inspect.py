@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "golden" / "import"
 CORRECT, WRONG, CUT, ERROR = Outcome.CORRECT, Outcome.WRONG, Outcome.CUT, Outcome.ERROR
 
 
-def outcomes(path: Path, **hints: str) -> list[Any]:
+def outcomes(path: Path, **hints: Any) -> list[Any]:
     return list(read_outcomes(path, ImportHints(**hints)))
 
 

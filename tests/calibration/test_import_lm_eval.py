@@ -19,7 +19,7 @@ COLOURS = FOLDER / f"samples_pocket_colours_{TIME}.jsonl"
 CORRECT, WRONG, CUT = Outcome.CORRECT, Outcome.WRONG, Outcome.CUT
 
 
-def outcomes(path: Path, **hints: str) -> list[Any]:
+def outcomes(path: Path, **hints: Any) -> list[Any]:
     return list(read_outcomes(path, ImportHints(**hints)))
 
 

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def outcomes(path: Path, **hints: str) -> list[Any]:
+def outcomes(path: Path, **hints: Any) -> list[Any]:
     return list(read_outcomes(path, ImportHints(**hints)))
 
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from calibration import Outcome, OutcomeRecord
 from router import Evaluation, Objective, OutcomeMatrix
-from router._assessment import Assessment
-from router._baselines import BASELINES
-from router._crossfit import HINT_LAYERS, Foresight, Predicted
-from router._metrics import Pair
-from router._resampling import GroupBootstrap
+from router.evaluation._assessment import Assessment
+from router.evaluation._baselines import BASELINES
+from router.evaluation._crossfit import HINT_LAYERS, Foresight, Predicted
+from router.evaluation._metrics import Pair
+from router.evaluation._resampling import GroupBootstrap
 
 Floats = NDArray[np.float64]
 TOKENS = (10.0, 110.0)

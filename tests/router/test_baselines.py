@@ -8,7 +8,7 @@ import pytest
 
 from calibration import Outcome, OutcomeRecord
 from router import OutcomeMatrix
-from router._baselines import BASELINES, cheapest_arm, most_accurate_arm, oracle_choice
+from router.evaluation._baselines import BASELINES, cheapest_arm, most_accurate_arm, oracle_choice
 
 Records = list[OutcomeRecord]
 CHOOSE = {baseline.name: baseline.choose for baseline in BASELINES}

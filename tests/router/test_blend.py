@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from router._blend import Contender, choose_blend
-from router._routing_error import routing_errors
+from router.model._blend import Contender, choose_blend
+from router.model._routing_error import routing_errors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -24,11 +24,11 @@ from calibration import (
 from policies import Completion, Evidence, FinishReason, InvalidInputError, Usage, build_policy
 from policies.backends.pocket import POCKET_OPTIONS, PocketBackend
 from router import Objective, OutcomeMatrix
-from router._cascade import Cascade
-from router._cascade_fit import fit_cascade
-from router._cascade_parameters import CascadeParameters
-from router._cascade_run import run_cascade
 from router._outcomes import EVIDENCE
+from router.cascade._cascade import Cascade
+from router.cascade._cascade_fit import fit_cascade
+from router.cascade._cascade_parameters import CascadeParameters
+from router.cascade._cascade_run import run_cascade
 
 Floats = NDArray[np.float64]
 CHEAP, DEAR = 10, 100

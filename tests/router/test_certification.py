@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from router._certification import PairedMoments, certify, start_weights
-from router._resampling import GroupBootstrap, group_sums
+from router.evaluation._certification import PairedMoments, certify, start_weights
+from router.evaluation._resampling import GroupBootstrap, group_sums
 
 MARGIN, ERROR = 0.01, 0.05
 Floats = NDArray[np.float64]

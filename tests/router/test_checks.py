@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from calibration import Outcome, OutcomeRecord, load_outcomes
 from policies import InvalidInputError
 from router import OutcomeMatrix
-from router._checks import check_matrix, check_outcomes
-from router._findings import Finding, Severity
-from router._texts import find_leaks
+from router.checks._checks import check_matrix, check_outcomes
+from router.checks._findings import Finding, Severity
+from router.checks._texts import find_leaks
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "outcomes"
 Records = list[OutcomeRecord]

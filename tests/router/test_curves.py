@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router._baselines import best_mixture
-from router._curves import (
+from router.evaluation._baselines import best_mixture
+from router.evaluation._curves import (
     average_quality,
     gain_curve,
     headroom_share,
     upper_hull,
     weighted_gain_curves,
 )
-from router._metrics import Pair
+from router.evaluation._metrics import Pair
 
 POINTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1)), min_size=1, max_size=25)
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from calibration import Outcome
 from policies import ArtifactCorruptError, InvalidInputError
-from router._drift import DriftMonitor, DriftReport
-from router._drift_reference import (
+from router.features.sparse import Vocabulary
+from router.feedback._drift import DriftMonitor, DriftReport
+from router.feedback._drift_reference import (
     DriftReference,
     ReferenceBins,
     drift_features,
     watched_numbers,
     words_known_without_one,
 )
-from router._feedback import FeedbackLog
-from router._logged import LoggedDecision, LoggedOutcome
-from router._wealth import BinBets, MeanBets
-from router.features.sparse import Vocabulary
+from router.feedback._feedback import FeedbackLog
+from router.feedback._logged import LoggedDecision, LoggedOutcome
+from router.feedback._wealth import BinBets, MeanBets
 
 Floats = NDArray[np.float64]
 N_RUNS = 500

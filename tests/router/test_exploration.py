@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from policies import InvalidInputError
 from router._decision import choose
-from router._exploration import ThompsonSampling, exploration_probabilities, explore
 from router._objective import Objective
+from router.feedback._exploration import ThompsonSampling, exploration_probabilities, explore
 
 P = np.array([[0.70, 0.72, 0.40]])
 COST = np.array([[10.0, 12.0, 5.0]])

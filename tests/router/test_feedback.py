@@ -25,9 +25,9 @@ from policies import (
 )
 from router._arms import Arm
 from router._decision import Candidate, Decision
-from router._feedback import FeedbackLog
-from router._logged import LoggedDecision, LoggedOutcome, score_of
 from router._objective import Objective
+from router.feedback._feedback import FeedbackLog
+from router.feedback._logged import LoggedDecision, LoggedOutcome, score_of
 
 CHEAP = Arm("toy", "direct", Mode.IFT, None, None)
 DEAR = Arm("toy", "reasoning@64", Mode.REASONING, 64, None)
@@ -308,7 +308,7 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from test_feedback import decision
-from router._feedback import FeedbackLog
+from router.feedback._feedback import FeedbackLog
 log = FeedbackLog.open(sys.argv[1])
 while True:
     print(log.record(decision(), True), flush=True)

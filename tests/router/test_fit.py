@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from calibration import Outcome, OutcomeRecord
 from router import OutcomeMatrix, Router
-from router._fit import fit_model, group_folds
 from router._members import model_to_members
-from router._model import OutcomeModel
+from router.model._fit import fit_model, group_folds
+from router.model._model import OutcomeModel
 
 from .conftest import CREATED
 

@@ -9,8 +9,8 @@ import pytest
 
 from calibration import Outcome, OutcomeRecord
 from router import OutcomeMatrix, Router
-from router._fit import fit_model
-from router._model import LEARNERS, OutcomeModel
+from router.model._fit import fit_model
+from router.model._model import LEARNERS, OutcomeModel
 
 from .conftest import CREATED
 
@@ -117,7 +117,7 @@ def test_every_blend_survives_saving_and_batches(
     monkeypatch: pytest.MonkeyPatch,
     blend: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr("router._fit._BLENDS", (blend,))
+    monkeypatch.setattr("router.model._fit._BLENDS", (blend,))
     router = Router.fit(make_records(120), created=CREATED)
     assert set(router.describe()["learners"]) <= set(blend)
     router.save(tmp_path / "router")
@@ -167,7 +167,7 @@ def test_many_questions_are_fitted_and_recover_the_truth(make_records: MakeRecor
 def test_of_more_questions_than_are_needed_a_sample_is_fitted(
     make_records: MakeRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("router._fit._MAX_QUESTIONS", 150)
+    monkeypatch.setattr("router.model._fit._MAX_QUESTIONS", 150)
     router = Router.fit(make_records(300))
     assert router.describe()["n_fitted"] == 150
     assert router.describe()["n_questions"] == 300

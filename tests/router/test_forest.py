@@ -2,8 +2,8 @@ import lightgbm
 import numpy as np
 import pytest
 
-from router._forest import Forest, parse_trees
-from router._tree_text import slim_text
+from router.model._forest import Forest, parse_trees
+from router.model._tree_text import slim_text
 
 N_QUERY, N_PAIR, N_ARMS = 5, 2, 3
 ARM_FEATURES = np.array([[0.0, 0.0, 1.0], [1.0, 6.0, 2.0], [1.0, 24.0, 3.0]])

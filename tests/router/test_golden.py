@@ -16,7 +16,7 @@ import pytest
 from calibration import Outcome, OutcomeRecord
 from policies import ArtifactError, Evidence
 from router import Decision, Router
-from router._model import LEARNERS
+from router.model._model import LEARNERS
 
 from .conftest import CREATED
 
@@ -78,7 +78,7 @@ def test_the_present_layout_decides_what_it_always_did(
 ) -> None:
     path = GOLDEN / "router_v2"
     if request.config.getoption("--update-golden"):
-        monkeypatch.setattr("router._fit._BLENDS", (LEARNERS,))
+        monkeypatch.setattr("router.model._fit._BLENDS", (LEARNERS,))
         made = Router.fit(told(make_records(120)), created=CREATED)
         made.save(path, overwrite=path.exists())
     router = Router.load(path)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from calibration import OutcomeRecord
 from router import OutcomeMatrix
-from router._fit import FittedModel, fit_model
-from router._folds import group_folds
-from router._forest import Forest, parse_trees
-from router._learners import (
+from router.model._fit import FittedModel, fit_model
+from router.model._folds import group_folds
+from router.model._forest import Forest, parse_trees
+from router.model._learners import (
     JointTrees,
     RandomForest,
     TreesPerArm,
@@ -22,8 +22,8 @@ from router._learners import (
     neighbours_p,
     unit_rows,
 )
-from router._model import LEARNERS, OutcomeModel, neighbour_rates
-from router._training import TrainingData, prepare
+from router.model._model import LEARNERS, OutcomeModel, neighbour_rates
+from router.model._training import TrainingData, prepare
 
 Records = list[OutcomeRecord]
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ def data(matrix: OutcomeMatrix) -> TrainingData:
 def fitted_with(
     matrix: OutcomeMatrix, monkeypatch: pytest.MonkeyPatch, *blends: tuple[str, ...]
 ) -> FittedModel:
-    monkeypatch.setattr("router._fit._BLENDS", blends)
+    monkeypatch.setattr("router.model._fit._BLENDS", blends)
     return fit_model(matrix, seed=0)
 
 
@@ -74,7 +74,7 @@ def test_outcomes_of_a_fold_have_no_say_in_its_predictions(
     fold: those are held fixed here. How many rounds of boosting there are is chosen on all folds
     together: so few are allowed that all are used.
     """
-    monkeypatch.setattr("router._boosting._MAX_ROUNDS", 4)
+    monkeypatch.setattr("router.model._boosting._MAX_ROUNDS", 4)
     folds = group_folds(matrix.groups, 5, np.random.default_rng(0))
     data = prepare(matrix, folds, np.random.default_rng(1))
     correct = matrix.correct.copy()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from router._crossfit import Foresight
-from router._metrics import Pair
-from router._noise import NoiseCeiling, Repeats, noise_ceiling
-from router._reliability import reliability, reliability_tables
-from router._resampling import GroupBootstrap
+from router.evaluation._crossfit import Foresight
+from router.evaluation._metrics import Pair
+from router.evaluation._noise import NoiseCeiling, Repeats, noise_ceiling
+from router.evaluation._reliability import reliability, reliability_tables
+from router.evaluation._resampling import GroupBootstrap
 
 N, REPEATS = 1500, 10
 Floats = NDArray[np.float64]

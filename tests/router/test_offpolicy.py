@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from calibration import Outcome
 from policies import InvalidInputError
 from router import Objective, Router
-from router._feedback import FeedbackLog
-from router._logged import LoggedDecision, LoggedOutcome
-from router._offpolicy import LoggedChoices, OffPolicyReport, evaluate_offpolicy
-from router._offpolicy_log import evaluate_log
+from router.feedback._feedback import FeedbackLog
+from router.feedback._logged import LoggedDecision, LoggedOutcome
+from router.feedback._offpolicy import LoggedChoices, OffPolicyReport, evaluate_offpolicy
+from router.feedback._offpolicy_log import evaluate_log
 
 Floats = NDArray[np.float64]
 N_ARMS = 3

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from router._calibration import Calibration, fit_calibration, soft_clip
+from router.model._calibration import Calibration, fit_calibration, soft_clip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from router import Router
-from router._reference import ReferenceQuestions, prompt_hashes
+from router.model._reference import ReferenceQuestions, prompt_hashes
 
 Floats = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import pytest
 from calibration import Outcome, OutcomeRecord
 from policies import InvalidInputError
 from router import OutcomeMatrix, Router
-from router._feedback import FeedbackLog
-from router._logged import LoggedDecision, LoggedOutcome
-from router._update import update_records
+from router.feedback._feedback import FeedbackLog
+from router.feedback._logged import LoggedDecision, LoggedOutcome
+from router.feedback._update import update_records
 
 ARMS = ("toy:direct", "toy:reasoning@64", "toy:reasoning@max")
 CORRECT = LoggedOutcome(2.0, Outcome.CORRECT, 1.0, 7, 0.5)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from policies import UnknownNameError
 
+from .._decision import choose
+from .._objective import CostUnit, Objective, Price
+from .._outcomes import OutcomeMatrix
+from .._router import Router
+from ..cascade._cascade import Cascade
+from ..model._fit import group_folds
 from ._baselines import BASELINES
-from ._cascade import Cascade
-from ._decision import choose
-from ._fit import group_folds
-from ._objective import CostUnit, Objective, Price
-from ._outcomes import OutcomeMatrix
-from ._router import Router
 
 __all__ = ["HINT_LAYERS", "Foresight", "Predicted", "Progress", "cross_fit", "predict_fresh"]
 

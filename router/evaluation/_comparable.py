@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ._outcomes import OutcomeMatrix
+from .._outcomes import OutcomeMatrix
 from ._realised import comparable_cells
 
 __all__ = ["arms_in_common", "with_arms"]

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from calibration import Outcome
 
-from ._completion import RoutedCompletion
-from ._decision import Decision
+from .._completion import RoutedCompletion
+from .._decision import Decision
 from ._drift_reference import drift_features
 from ._feedback import FeedbackLog
 

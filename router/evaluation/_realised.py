@@ -13,7 +13,7 @@ from calibration.statistics import (
     wilson_interval,
 )
 
-from ._outcomes import OutcomeMatrix
+from .._outcomes import OutcomeMatrix
 
 __all__ = [
     "EvaluationRow",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._outcomes import OutcomeMatrix
+from ..features.fit_linear import LinearFitter, ScoreColumns
+from ..features.sparse import LinearScores, Vocabulary
+from ..features.task_type import Label, label_questions, posterior_from_logits
+from ..features.text import read_text, text_features
 from ._model import arm_features, assemble, base_scores
-from ._outcomes import OutcomeMatrix
-from .features.fit_linear import LinearFitter, ScoreColumns
-from .features.sparse import LinearScores, Vocabulary
-from .features.task_type import Label, label_questions, posterior_from_logits
-from .features.text import read_text, text_features
 
 __all__ = ["TrainingData", "prepare", "shrunken_means"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from policies import InvalidInputError
 
-from ._outcomes import EVIDENCE
+from .._outcomes import EVIDENCE
 
 __all__ = ["CASCADE_MEMBER", "CASCADE_VERSION", "N_FEATURES", "CascadeParameters"]
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 from calibration import Outcome
 from policies import InvalidInputError, StoreError
 
-from ._decision import Decision
+from .._decision import Decision
 from ._feedback_schema import connect
 from ._logged import (
     LoggedDecision,

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._decision import choose
+from .._objective import CostUnit, Objective
+from .._outcomes import OutcomeMatrix
+from .._selection import candidate_tradeoffs
 from ._crossfit import Foresight
-from ._decision import choose
 from ._evaluation_result import CurveRow
-from ._objective import CostUnit, Objective
-from ._outcomes import OutcomeMatrix
 from ._resampling import GroupBootstrap, group_sums
-from ._selection import candidate_tradeoffs
 
 __all__ = ["Sweep", "critical_tradeoffs", "curve_rows", "sweep"]
 

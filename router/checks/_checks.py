@@ -10,9 +10,9 @@ import numpy as np
 from calibration import Outcome, OutcomeRecord
 from policies import InvalidInputError
 
+from .._outcomes import OutcomeMatrix
 from ._coverage import Coverage, coverage_findings
 from ._findings import Finding, FindingCode, Severity
-from ._outcomes import OutcomeMatrix
 from ._texts import TextReport, merge_same_texts
 
 __all__ = ["CheckedMatrix", "CheckedOutcomes", "check_matrix", "check_outcomes"]

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arms import Arm
+from .._arms import Arm
+from ..features.sparse import LinearScores, Vocabulary
+from ..features.task_type import Label, posterior_from_logits
+from ..features.text import TEXT_FEATURES, ReadText, read_text, text_row
 from ._calibration import Calibration, soft_clip
 from ._forest import Forest, parse_trees
 from ._reference import ReferenceQuestions
-from .features.sparse import LinearScores, Vocabulary
-from .features.task_type import Label, posterior_from_logits
-from .features.text import TEXT_FEATURES, ReadText, read_text, text_row
 
 __all__ = [
     "LEARNERS",

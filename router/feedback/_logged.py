@@ -12,7 +12,7 @@ from typing import Any
 from calibration import Outcome
 from policies import InvalidInputError, StoreError
 
-from ._decision import Decision
+from .._decision import Decision
 
 __all__ = [
     "LoggedDecision",

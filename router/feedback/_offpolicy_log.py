@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from policies import InvalidInputError
 
-from ._decision import choose
+from .._decision import choose
+from .._objective import Objective
+from .._router import Router
 from ._feedback import FeedbackLog
 from ._logged import LoggedDecision
-from ._objective import Objective
 from ._offpolicy import LoggedChoices, OffPolicyReport, evaluate_offpolicy
-from ._router import Router
 
 __all__ = ["OffPolicyStudy", "evaluate_log"]
 

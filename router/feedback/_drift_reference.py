@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from policies import ArtifactCorruptError, InvalidInputError
 
-from ._artifact import canonical_json, one_line, parse_json
+from .._artifact import canonical_json, one_line, parse_json
+from ..features.text import read_text
 from ._logged import LoggedDecision
-from .features.text import read_text
 
 __all__ = [
     "DRIFT_MEMBER",

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._outcomes import OutcomeMatrix
 from ._blend import Contender, choose_blend
 from ._calibration import Calibration, fit_calibration
 from ._folds import group_folds
 from ._learners import JointTrees, RandomForest, TreesPerArm, linear_p, neighbours_p, unit_rows
 from ._model import MIN_QUESTIONS, ModelParameters
-from ._outcomes import OutcomeMatrix
 from ._reference import MAX_REFERENCE, ReferenceQuestions, prompt_hashes
 from ._training import TrainingData, prepare
 

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 from calibration import OutcomeRecord
 from policies import InvalidInputError, UnknownNameError
 
-from ._arms import Arm
+from .._arms import Arm
+from .._objective import CostUnit, Objective, Price
+from .._outcomes import OutcomeMatrix
+from .._router import Router
+from .._selection import MAX_LOSS
 from ._assessment import Assessment
 from ._baselines import most_accurate_arm
 from ._comparable import arms_in_common, with_arms
@@ -19,12 +23,8 @@ from ._headline import Headline
 from ._hints import HintLayer
 from ._metrics import Metrics
 from ._noise import NoiseCeiling
-from ._objective import CostUnit, Objective, Price
-from ._outcomes import OutcomeMatrix
 from ._realised import EvaluationRow, comparable_cells
 from ._reliability import Reliability
-from ._router import Router
-from ._selection import MAX_LOSS
 
 __all__ = [
     "Comparison",

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from calibration.statistics import mcnemar_exact, paired_difference_interval
 
+from .._outcomes import OutcomeMatrix
 from ._baselines import BASELINES, best_mixture, cheapest_arm, oracle_choice
 from ._cascade_sweep import sweep_cascades
 from ._crossfit import Foresight, Predicted
@@ -16,7 +17,6 @@ from ._headline import Headline, Walk, certified, point_estimate, unselected
 from ._hints import HintLayer, hint_layers
 from ._metrics import Curves, Pair, measure
 from ._noise import corrected_oracle, noise_ceiling
-from ._outcomes import OutcomeMatrix
 from ._realised import EvaluationRow, Realised, comparable_cells, realise, realise_weights, row_of
 from ._reliability import pooled_residuals, reliability_tables
 from ._resampling import GroupBootstrap

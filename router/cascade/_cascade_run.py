@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from policies import Completion, Evidence, FinishReason
 
+from .._objective import Objective
 from ._cascade import Cascade
-from ._objective import Objective
 
 __all__ = ["CascadeRun", "evidence_of", "run_cascade"]
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from .._objective import Objective
 from ._headline import Headline
 from ._hints import HintLayer
 from ._metrics import Metrics
 from ._noise import NoiseCeiling
-from ._objective import Objective
 from ._realised import EvaluationRow
 from ._reliability import Reliability
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._objective import Objective
+from .._outcomes import OutcomeMatrix
 from ._crossfit import Foresight, Predicted
 from ._headline import Walk
-from ._objective import Objective
-from ._outcomes import OutcomeMatrix
 from ._realised import Realised
 from ._tradeoffs import Sweep
 

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._outcomes import OutcomeMatrix
 from ._baselines import oracle_choice
 from ._crossfit import Foresight
 from ._curves import headroom_share, weighted_gain_curves
 from ._metrics import Pair
-from ._outcomes import OutcomeMatrix
 from ._realised import Realised
 
 __all__ = ["NoiseCeiling", "Repeats", "corrected_oracle", "noise_ceiling"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from policies import Evidence, InvalidInputError
 
+from .._decision import choose
+from .._objective import Objective
+from .._outcomes import OutcomeMatrix, evidence_row
 from ._cascade_parameters import CascadeParameters
-from ._decision import choose
-from ._objective import Objective
-from ._outcomes import OutcomeMatrix, evidence_row
 
 __all__ = ["Cascade", "CascadePlan", "Simulation", "features_of", "logit"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from policies import InvalidInputError
 
-from ._decision import choose
-from ._objective import Objective
+from .._decision import choose
+from .._objective import Objective
 
 __all__ = ["Explored", "ThompsonSampling", "exploration_probabilities", "explore"]
 

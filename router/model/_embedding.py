@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from policies import ConfigError, InvalidInputError
 from policies.embedding import Embedder
 
-from ._artifact import canonical_json, parse_json
-from ._members import MemberReader, array_to_bytes
-from .features.embedding import EmbeddingProjection
+from .._artifact import canonical_json, parse_json
+from .._members import MemberReader, array_to_bytes
+from ..features.embedding import EmbeddingProjection
 
 __all__ = ["FittedProjection", "PromptEmbedding", "fit_projection"]
 

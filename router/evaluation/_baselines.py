@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._outcomes import OutcomeMatrix
+from .._outcomes import OutcomeMatrix
 
 __all__ = [
     "BASELINES",

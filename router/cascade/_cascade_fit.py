@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from policies import InvalidInputError
 
+from .._outcomes import OutcomeMatrix
+from ..model._fit import group_folds
 from ._cascade import features_of, logit
 from ._cascade_parameters import N_FEATURES, CascadeParameters
-from ._fit import group_folds
-from ._outcomes import OutcomeMatrix
 
 __all__ = ["MIN_ANSWERS", "fit_cascade"]
 

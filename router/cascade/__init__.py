@@ -1,0 +1,1 @@
+"""Two-stage decisions: what a first answer says about itself decides on a second."""

@@ -1,0 +1,1 @@
+"""Checks of outcomes before anything is learned from them."""

@@ -1,0 +1,1 @@
+"""Does routing pay? Cross-validated accuracy and cost beside every baseline."""

@@ -1,0 +1,1 @@
+"""Life after the fit: feedback log, drift, exploration, off-policy evaluation."""
