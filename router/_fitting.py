@@ -159,17 +159,14 @@ def fit_router(  # noqa: PLR0913 - what `Router.fit` takes
 def _check(promise: Promise, matrix: OutcomeMatrix) -> None:
     """Refuse numbers that make no sense before the work begins."""
     share = promise.max_cost_share
-    sound = {
-        "max_loss": 0.0 <= promise.max_loss < 1.0,
-        "confidence": 0.0 < promise.confidence < 1.0,
-        "max_cost_share": share is None or 0.0 < share < float("inf"),
-    }
-    for name, is_sound in sound.items():
-        if not is_sound:
-            raise InvalidInputError(
-                f"{name} is {getattr(promise, name)!r}",
-                hint="a loss lies in [0, 1), a confidence in (0, 1), a share above 0",
-            )
+    if not 0.0 <= promise.max_loss < 1.0:
+        raise InvalidInputError(f"max_loss={promise.max_loss!r} is not in [0, 1)")
+    if not 0.0 < promise.confidence < 1.0:
+        raise InvalidInputError(
+            f"confidence={promise.confidence!r} is not in (0, 1)", hint="write 0.95 for 95%"
+        )
+    if share is not None and not 0.0 < share < float("inf"):
+        raise InvalidInputError(f"max_cost_share={share!r} is not a finite number above 0")
     if promise.reference is not None:
         find_arm(matrix.arms, promise.reference)
 
@@ -186,7 +183,7 @@ def _held_back(matrix: OutcomeMatrix, rng: np.random.Generator) -> Ints:
 
 def _predictions(fitted: FittedModel) -> Predictions:
     """Return the out-of-fold predictions in the form that costs are computed from."""
-    p, tokens, prompt_tokens = fitted.out_of_fold[1:]
+    p, tokens, prompt_tokens = fitted.out_of_fold[1:4]
     parameters = fitted.parameters
     return Predictions(
         p,
@@ -319,14 +316,16 @@ def _most_accurate(sample: OutcomeMatrix) -> str:
 
 def _drift_member(fitted: FittedModel, sample: OutcomeMatrix) -> bytes:
     """Return what the fitted prompts looked like, for the drift monitor."""
-    vocabulary = fitted.parameters.vocabulary
+    vocabulary, labels = fitted.parameters.vocabulary, fitted.parameters.labels
+    task_types = tuple(sorted({label.task_type for label in labels}))
+    of_type = np.eye(len(task_types))[[task_types.index(label.task_type) for label in labels]]
     reference = DriftReference.measure(
         sample.prompts,
         groups=sample.groups,
         # A model knows the words of its own questions too well.
         known_words=words_known_without_one(vocabulary.words, vocabulary.idf, sample.n_questions),
-        posteriors=None,
-        task_types=tuple(sorted({label.task_type for label in fitted.parameters.labels})),
+        posteriors=fitted.out_of_fold.posterior @ of_type,
+        task_types=task_types,
     )
     return reference.to_bytes()
 

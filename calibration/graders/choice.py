@@ -70,5 +70,5 @@ def _leading_letter(text: str) -> str | None:
 
 def _lists_the_next(letter: str, rest: str) -> bool:
     """Return whether a text goes on with the next option, as a list of all options does."""
-    label = re.search(rf"(?:^|\s)[(\[]?{chr(ord(letter) + 1)}[)\]]", rest)
+    label = re.search(rf"(?:^|\s)[(\[]?{re.escape(chr(ord(letter) + 1))}[)\]]", rest)
     return label is not None and not _CONTRAST.search(rest, 0, label.start())

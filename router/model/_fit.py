@@ -48,12 +48,14 @@ class OutOfFold(NamedTuple):
         p_correct: Calibrated p, shape `(len(rows), n_arms)`.
         tokens: Expected tokens, same shape.
         prompt_tokens: Expected prompt tokens, same shape.
+        posterior: Label probabilities guessed from the text, shape `(len(rows), n_labels)`.
     """
 
     rows: Ints
     p_correct: Floats
     tokens: Floats
     prompt_tokens: Floats
+    posterior: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class _Fit:
                 seen=prompt_hashes(matrix.prompts),
             ),
         )
-        out_of_fold = OutOfFold(rows, p_correct, tokens, n_bytes * per_byte)
+        out_of_fold = OutOfFold(rows, p_correct, tokens, n_bytes * per_byte, data.posterior)
         return FittedModel(parameters, out_of_fold, tuple(contenders))
 
     def _blend(self) -> tuple[list[Contender], Floats]:

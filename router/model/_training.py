@@ -23,6 +23,9 @@ Ints = NDArray[np.int64]
 class TrainingData:
     """Questions as the learners see them; every score of a question is out of fold.
 
+    As usual when models are stacked, what learns from these scores for one fold was given scores
+    of the other folds' questions that have seen this fold's outcomes.
+
     Attributes:
         matrix: The outcomes.
         folds: Questions of each fold; one empty fold where there are too few groups.
@@ -41,6 +44,7 @@ class TrainingData:
         p_base: p of the guessed label alone, shape `(n_questions, n_arms)`.
         logits: Log-odds that the trees are added to; of the hinted label for hinted questions.
         base_tokens: Log tokens that the trees are added to.
+        posterior: Label probabilities guessed from the text, shape `(n_questions, n_labels)`.
         plain_query: Query features without any hint.
         plain_logits: Log-odds without any hint.
         plain_base_tokens: Log tokens without any hint.
@@ -58,6 +62,7 @@ class TrainingData:
     p_means: Floats
     log_token_means: Floats
     query: Floats
+    posterior: Floats
     plain_query: Floats
     pair: Floats
     of_arms: Floats
@@ -132,6 +137,7 @@ def prepare(
         p_means=p_means,
         log_token_means=log_token_means,
         query=query,
+        posterior=posterior,
         plain_query=plain_query,
         pair=pair,
         of_arms=arm_features(matrix.arms),

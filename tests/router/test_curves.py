@@ -15,7 +15,9 @@ from router.evaluation._curves import (
 )
 from router.evaluation._metrics import Pair
 
-POINTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1)), min_size=1, max_size=25)
+# Differences of costs below a millionth of a token only test the divisions of the test itself.
+COSTS = st.floats(0, 100).map(lambda cost: round(cost, 6))
+POINTS = st.lists(st.tuples(COSTS, st.floats(0, 1)), min_size=1, max_size=25)
 
 
 def test_headroom_is_one_for_the_oracle_and_nothing_for_a_constant() -> None:

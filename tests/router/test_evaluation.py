@@ -153,7 +153,7 @@ def test_questions_with_gaps_only_help_to_fit(make_records: Callable[..., Record
 def test_groups_are_never_on_both_sides(
     make_records: Callable[..., Records], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from router import _crossfit
+    from router.evaluation import _crossfit
 
     records = [
         replace(record, group=str(index // 3 % 12)) for index, record in enumerate(make_records(60))

@@ -212,7 +212,7 @@ def test_a_policy_of_two_models_is_no_reference(make_records: MakeRecords) -> No
         ({"max_loss": 1.0}, r"max_loss=1.0 is not in \[0, 1\)"),
         ({"max_loss": -0.1}, "max_loss=-0.1"),
         ({"max_loss": 0.05, "confidence": 95.0}, "write 0.95 for 95%"),
-        ({"max_loss": 0.05, "max_cost_share": 0.0}, "max_share=0.0"),
+        ({"max_loss": 0.05, "max_cost_share": 0.0}, "max_cost_share=0.0"),
         ({"reference": "direct"}, "reference=.* without max_loss"),
         ({"max_cost_share": 0.5}, "max_cost_share=.* without max_loss"),
     ],

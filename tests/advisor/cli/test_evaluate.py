@@ -54,6 +54,7 @@ def test_the_document_has_what_scripts_rely_on(advisor: Run, measured_run: Path)
         "headline_fixed_cap",
         "headline_fixed_cap_point",
         "headline_own_objective",
+        "headline_cascade",  # pocket records evidence
     }
     for key in headlines:
         assert document[key].keys() >= HEADLINE
