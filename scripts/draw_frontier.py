@@ -5,10 +5,11 @@ Needs the extra `report`. One panel per task type; a line per mode joins the thr
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from calibration import Cell, MeasuredTable
 
-SETTINGS = {"svg.hashsalt": "thinkroute", "svg.fonttype": "none", "font.size": 9}
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "thinkroute", "svg.fonttype": "none", "font.size": 9}
 
 TASK_TYPES = ("math-oe", "math-mc", "general-oe", "general-mc")
 STYLES = {"direct": ("#3465a4", "o", "direct"), "reasoning@max": ("#c4501b", "s", "reasoning")}
