@@ -216,7 +216,15 @@ class _Walk:
             yield from rows
             if len(rows) < n_rows:
                 return
-            after = rows[-1][0]
+            last = rows[-1][0]
+            if isinstance(last, type(after)) and last > after:
+                after = last
+                continue
+            # A damaged page can break the order of the keys: never go back, or it has no end.
+            self.n_gaps += 1
+            after = self._behind(after)
+            if after is None:
+                return
 
     def _behind(self, key: Any) -> Any | None:
         """Return a key behind the page that `key` leads to, `None` at the end."""

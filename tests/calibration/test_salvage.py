@@ -4,7 +4,9 @@ import asyncio
 import random
 import sqlite3
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,6 +19,7 @@ from calibration import (
     Question,
     RunStore,
     Task,
+    _salvage,
     run_plan,
     store_path,
 )
@@ -147,3 +150,19 @@ def test_repairing_twice_keeps_both_originals(whole: Path) -> None:
         measure(whole)
     assert len(set(originals)) == 2
     assert all(path is not None and path.is_file() for path in originals)
+
+
+def test_keys_out_of_order_do_not_keep_a_repair_going_for_ever() -> None:
+    class Damaged:
+        """A table whose index leads back to its beginning."""
+
+        def execute(self, _query: str, _parameters: object) -> "Damaged":
+            return self
+
+        def fetchall(self) -> list[tuple[str]]:
+            return [("0" * 64,)] * _salvage._ROWS
+
+    walk = _salvage._Walk(cast("sqlite3.Connection", Damaged()), "generation", ["key"])
+    rows = list(islice(walk.rows(), 10_000_000))
+    assert len(rows) < 10_000_000
+    assert walk.n_gaps > 0
