@@ -62,12 +62,12 @@ test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
 	$(BIN)/python -m pytest -m vllm --timeout 900 $(PYTEST_ARGS)
 
-test-train: $(READY_TRAIN)  ## Run the tests that train a model (1.5 GB)
+test-train: $(READY_TRAIN)  ## Run the tests that train models, ours and exported recipes (2 GB)
 	$(VENV_TRAIN)/bin/python -m pytest -m train --timeout 1800 $(TRAIN_TESTS) $(PYTEST_ARGS)
 
 lock: $(READY)  ## Resolve the newest versions into constraints.txt and constraints-train.txt
 	$(BIN)/python scripts/write_constraints.py pocket,dev constraints.txt
-	$(BIN)/python scripts/write_constraints.py train,test constraints-train.txt torch==$(TORCH_VERSION)
+	$(BIN)/python scripts/write_constraints.py train,recipes,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
 	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers build dist htmlcov .coverage*
@@ -82,7 +82,8 @@ $(READY): pyproject.toml constraints.txt
 
 $(READY_TRAIN): pyproject.toml constraints-train.txt
 	$(call make_venv,$(VENV_TRAIN))
-	$(VENV_TRAIN)/bin/python -m pip install -q --disable-pip-version-check -c constraints-train.txt -e ".[train,test]"
+	$(VENV_TRAIN)/bin/python -m pip install -q --disable-pip-version-check -c constraints-train.txt -e ".[train,recipes,test]"
+	$(VENV_TRAIN)/bin/python scripts/fetch_recipe_wheels.py
 	@touch $@
 
 define make_venv

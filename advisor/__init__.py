@@ -19,25 +19,40 @@ check_sibling("router")
 __distribution__ = "thinkroute"
 
 if TYPE_CHECKING:
-    from ._evidence import PublishedEvidence
     from ._recipe import Method, Order, Recipe
-    from ._recommend import recommend
     from ._recommendation import (
         Accuracy,
+        Assumption,
+        Change,
+        Conflict,
+        CostRange,
+        Difference,
         EvidenceItem,
+        MemoryNeed,
+        MethodAdvice,
         NextMeasurement,
         Reason,
         RecipeOption,
         Recommendation,
-        RecommendationRequest,
         RecommendationWarning,
+        Stage,
         Verdict,
     )
+    from ._request import RecommendationRequest
+    from .evidence import PublishedEvidence
+    from .verdict import recommend
 
 __all__ = [
     "Accuracy",
+    "Assumption",
+    "Change",
+    "Conflict",
+    "CostRange",
+    "Difference",
     "EvidenceItem",
+    "MemoryNeed",
     "Method",
+    "MethodAdvice",
     "NextMeasurement",
     "Order",
     "PublishedEvidence",
@@ -47,6 +62,7 @@ __all__ = [
     "Recommendation",
     "RecommendationRequest",
     "RecommendationWarning",
+    "Stage",
     "Verdict",
     "recommend",
 ]
@@ -54,9 +70,10 @@ __all__ = [
 _HOMES = {
     "Method": "_recipe",
     "Order": "_recipe",
-    "PublishedEvidence": "_evidence",
+    "PublishedEvidence": "evidence",
     "Recipe": "_recipe",
-    "recommend": "_recommend",
+    "RecommendationRequest": "_request",
+    "recommend": "verdict",
 }
 """Modules of the names that are not in `_recommendation`."""
 

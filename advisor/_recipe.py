@@ -10,8 +10,8 @@ from policies import InvalidInputError, ModelSize
 
 __all__ = ["Corpus", "Method", "Order", "Recipe", "SizeField", "read_label"]
 
-Corpus: TypeAlias = Literal["general", "math-centric", "own"]
-"""Training corpus: one of the two of arXiv 2509.22193v2, or the user's own."""
+Corpus: TypeAlias = Literal["general", "math-centric", "code", "own"]
+"""Training corpus: one of the two of arXiv 2509.22193v2, code, or the user's own."""
 
 
 def _read_size(value: object) -> object:
@@ -49,11 +49,18 @@ class Order(StrEnum):
 
 
 class Method(StrEnum):
-    """Training method."""
+    """Training method.
+
+    `SFT`: supervised, on direct answers or a teacher's traces. `GRPO`: reinforcement learning from
+    checkable answers. `TOPS`: supervised, on the model's own shortest correct answers, which
+    `ITER_SFT` repeats. `DPO`: preference pairs of such answers.
+    """
 
     SFT = "sft"
     GRPO = "grpo"
     TOPS = "tops"
+    ITER_SFT = "iter-sft"
+    DPO = "dpo"
 
 
 _LABEL = re.compile(r"([a-z_]+)(?:@(0?\.\d+|[01](?:\.0+)?))?")
@@ -113,7 +120,12 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def label(self) -> str:
-        """Return `ift`, `reasoning`, or the order with its ratio, such as `mixed@0.25`."""
+        """Return `ift`, `reasoning`, an order with its ratio, such as `mixed@0.25`, or a method.
+
+        Other methods than supervised training go by their own name, such as `grpo`.
+        """
+        if self.method is not Method.SFT:
+            return self.method.value
         if self.order is Order.MIXED and self.reasoning_ratio in {0.0, 1.0}:
             return "reasoning" if self.reasoning_ratio else "ift"
         return f"{self.order.value}@{self.reasoning_ratio:g}"

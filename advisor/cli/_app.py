@@ -8,10 +8,12 @@ import typer
 from .ask import ask
 from .calibrate import calibrate
 from .compare import compare
+from .data import data
 from .demo import demo
 from .doctor import doctor
 from .drift import drift
 from .evaluate import evaluate
+from .export import export
 from .fit import fit
 from .judge import judge
 from .load import load
@@ -64,6 +66,8 @@ app.command()(ask)
 app.command()(drift)
 app.command()(offpolicy)
 app.command()(recommend)
+app.command()(export)
+app.add_typer(data, name="data")
 app.add_typer(tables, name="tables")
 app.command()(doctor)
 app.command()(demo)

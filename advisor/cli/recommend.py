@@ -1,102 +1,110 @@
 """`advisor recommend`: which recipe to train for a size and a task type."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
+from . import _recommend_options as o
 from ._exit import ExitCode
-from ._output import format_flops, format_interval, note, print_json, print_table, print_text, table
+from ._output import note, print_json, print_text
+from ._recommend_views import export_command, show_recommendation
 
 if TYPE_CHECKING:
-    from advisor import Accuracy, Recommendation
+    from advisor import RecipeOption, Recommendation
 
 __all__ = ["recommend", "show_recommendation"]
 
 
 def recommend(
-    size: Annotated[str, typer.Option(help="Size to train, such as 3B.")],
-    task: Annotated[str, typer.Option(help="Task type, such as math-oe.")],
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(help="Your own measured tables (run folders); they outrank published ones."),
-    ] = None,
-    corpus: Annotated[
-        str | None, typer.Option(help="Published corpus like yours: general or math-centric.")
-    ] = None,
-    priority: Annotated[
-        str | None, typer.Option(help="What matters most: accuracy, training or inference.")
-    ] = None,
-    max_size: Annotated[
-        str | None, typer.Option(help="Largest size you could train and serve instead.")
-    ] = None,
-    n_examples: Annotated[int, typer.Option(min=1, help="Rows of the training set.")] = 300_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    size: o.Size,
+    task: o.Task,
+    answer_format: o.Format = None,
+    corpus: o.Corpus = None,
+    have: o.Have = None,
+    teacher: o.Teacher = None,
+    objective: o.Objective = None,
+    tolerance: o.Tolerance = None,
+    max_size: o.MaxSize = None,
+    train_budget: o.TrainBudget = None,
+    infer_budget: o.InferBudget = None,
+    traffic: o.Traffic = None,
+    horizon_days: o.HorizonDays = None,
+    gpu: o.Gpu = None,
+    gpu_price: o.GpuPrice = None,
+    table: o.Tables = None,
+    trace_length: o.TraceLength = None,
+    tokenizer: o.Tokenizer = None,
+    n_examples: o.NExamples = None,
+    pass_rate: o.PassRate = None,
+    row: o.Row = None,
+    short: o.Short = False,
+    as_json: o.Json = False,
 ) -> None:
-    """Recommend how to train: direct answers, reasoning traces, or a mixture, and why.
+    """Recommend how to train: direct answers, reasoning or both, at what price, and why.
 
     Example: advisor recommend --size 3B --task math-oe
-    """
-    from advisor import RecommendationRequest
-    from advisor import recommend as advise
-    from calibration import MeasuredTable
-    from policies import ModelSize
 
-    request = RecommendationRequest(
-        size=ModelSize.parse(size),
-        task_type=task,
-        corpus=corpus,  # pyright: ignore[reportArgumentType] - checked by the request itself
-        priority=priority,  # pyright: ignore[reportArgumentType] - likewise
-        max_size=ModelSize.parse(max_size) if max_size is not None else None,
-        n_examples=n_examples,
+    Every figure names the cell it comes from; what was not said is assumed, and listed. Where
+    nothing measured or published supports a choice it abstains with exit code 6, naming what
+    loses least and what to measure first.
+    """
+    from advisor import recommend as advise
+
+    from ._own_cells import load_own_cells
+    from ._recommend_request import Flags, read_request, read_traces
+
+    request = read_request(
+        Flags(
+            size=size,
+            task=task,
+            answer_format=answer_format,
+            corpus=corpus,
+            have=have,
+            teacher=teacher,
+            objective=objective,
+            tolerance=tolerance,
+            max_size=max_size,
+            train_budget=train_budget,
+            infer_budget=infer_budget,
+            traffic=traffic,
+            horizon_days=horizon_days,
+            gpu=gpu,
+            gpu_price=gpu_price,
+            trace_length=trace_length,
+            tokenizer=tokenizer,
+            n_examples=n_examples,
+            pass_rate=pass_rate,
+            row=row,
+            is_short=short,
+            as_json=as_json,
+        )
     )
-    cells = [cell for path in table or () for cell in MeasuredTable.load(path).cells]
+    tables = [load_own_cells(path, task_type=task) for path in table or ()]
+    cells = [cell for one in tables for cell in one.cells]
+    notes = [text for one in tables for text in one.notes]
+    if trace_length is not None:
+        traces = read_traces(trace_length, tokenizer=tokenizer)
+        request = replace(request, **traces.fields)
+        notes += traces.notes
+    for text in notes:
+        note(f"note: {text}")
     answer = advise(request, cells=cells)
     if as_json:
         print_json(answer.to_json())
+    elif row is not None:
+        print_text(export_command(answer, _option(answer, row)))
     else:
-        show_recommendation(answer)
+        show_recommendation(answer, is_short=short)
     if answer.verdict.action == "abstain":
         note("nothing measured or published supports a choice; see what to measure next")
         raise typer.Exit(ExitCode.UNSATISFIED)
 
 
-def show_recommendation(answer: "Recommendation") -> None:
-    """Print verdict, options, reasons, warnings and next measurements."""
-    request = answer.request
-    print_text(f"{request.size} for {request.task_type}: {answer.verdict.action}")
-    print_text(answer.verdict.text)
-    if answer.options:
-        print_table(
-            table(
-                "options (FLOPs to train on all rows; FLOPs per answered query)",
-                ("", "size", "corpus", "recipe", "accuracy [95%]", "basis", "train", "infer"),
-                [
-                    (
-                        "*" if index == answer.verdict.option else "",
-                        str(option.size),
-                        option.recipe.corpus,
-                        option.recipe.label,
-                        _accuracy(option.accuracy),
-                        option.accuracy.basis,
-                        format_flops(option.train_flops),
-                        format_flops(option.inference_flops),
-                    )
-                    for index, option in enumerate(answer.options)
-                ],
-            )
-        )
-    for reason in answer.verdict.reasons:
-        print_text(f"because: {reason.text}")
-    for warning in answer.warnings:
-        print_text(f"warning [{warning.code}]: {warning.text}")
-    for measurement in answer.next_measurements:
-        print_text(f"next: {measurement.text}")
-        for command in measurement.commands:
-            print_text(f"  $ {command}")
+def _option(answer: "Recommendation", letter: str) -> "RecipeOption":
+    from policies import UnknownNameError
 
-
-def _accuracy(accuracy: "Accuracy") -> str:
-    if accuracy.value is None or accuracy.low is None or accuracy.high is None:
-        return "not known"
-    return format_interval(accuracy.value, accuracy.low, accuracy.high)
+    option = answer.option(letter.strip().upper())
+    if option is None:
+        raise UnknownNameError("row", letter, [one.id for one in answer.options])
+    return option

@@ -12,12 +12,19 @@ from ._output import (
     cell_json,
     cells_table,
     format_interval,
-    format_share,
     note,
     print_json,
     print_table,
     print_text,
     table,
+)
+from ._published_views import (
+    cell_document,
+    entry_document,
+    grades_text,
+    print_cell,
+    print_published,
+    table_document,
 )
 from ._runs import load_run
 from .tables_import import import_table
@@ -48,65 +55,80 @@ def list_tables(
 
     Example: advisor tables ls --runs runs
     """
-    from calibration.published import load_published_table, published_table_names
+    from calibration.published import load_published, published_tables
 
-    published = [
-        {"name": name, "kind": "published", "n_cells": len(load_published_table(name).rows)}
-        for name in published_table_names()
-    ]
-    measured = [
-        {"name": str(path.parent), "kind": "measured"} for path in sorted(runs.rglob("table.json"))
-    ]
+    published = [load_published(entry.name) for entry in published_tables()]
+    measured = sorted(str(path.parent) for path in runs.rglob("table.json"))
     if as_json:
-        print_json({"tables": [*published, *measured]})
+        entries = [
+            *(entry_document(loaded) for loaded in published),
+            *({"name": name, "kind": "measured"} for name in measured),
+        ]
+        print_json({"tables": entries})
         return
-    rows = [(str(entry["name"]), str(entry["kind"])) for entry in [*published, *measured]]
-    print_table(table("tables", ("name", "kind"), rows))
+    rows = [
+        (
+            loaded.entry.name,
+            "published",
+            grades_text(loaded),
+            str(loaded.entry.n_cells),
+            loaded.entry.source,
+        )
+        for loaded in published
+    ]
+    rows += [(name, "measured", "-", "-", "-") for name in measured]
+    print_table(table("tables", ("name", "kind", "grade", "n", "source"), rows))
 
 
 @tables.command("show")
 def show_table(
-    name: Annotated[str, typer.Argument(help="A published table's name or a run folder.")],
+    name: Annotated[
+        str, typer.Argument(help="A published table's name, the id of a figure, or a run folder.")
+    ],
     as_json: _AsJson = False,
 ) -> None:
-    """Show one table, every cell with its interval or its source.
+    """Show one table or one figure, with its interval or its source and grade.
 
-    Example: advisor tables show scale_or_reason_table1
+    Example: advisor tables show 2509.22193v2/T1/general/math-oe/3B/ift
+
+    Figures are cited by such ids; `advisor tables show NAME` prints those of a table.
     """
-    from calibration import MeasuredTable
-    from calibration.published import load_published_table
+    from calibration.published import find_cell, is_cell_id, load_published, published_tables
     from policies import DataFileError
 
     path = Path(name)
-    if path.exists():
-        measured = MeasuredTable.load(path)
-        cells = [cell_json(cell) for cell in measured.cells]
+    is_published = name in {entry.name for entry in published_tables()}
+    if path.exists() and not (is_published and not (path / "table.json").exists()):
+        _show_measured(path, as_json)
+    elif is_cell_id(name):
+        found = find_cell(name)
         if as_json:
-            provenance = dict(measured.provenance)
-            print_json({"name": name, "kind": "measured", "cells": cells, "provenance": provenance})
+            print_json(cell_document(found))
         else:
-            print_table(cells_table(name, _told_apart(measured.cells)))
-        return
-    if len(path.parts) > 1:  # Published tables have plain names.
+            print_cell(found)
+    elif len(path.parts) > 1:  # Published tables have plain names.
         raise DataFileError(
             "no such run folder", path=path, hint="advisor tables ls --runs FOLDER lists them"
         )
-    published = load_published_table(name)
+    else:
+        loaded = load_published(name)
+        if as_json:
+            print_json(table_document(loaded))
+        else:
+            print_published(loaded)
+
+
+def _show_measured(path: Path, as_json: bool) -> None:
+    from calibration import MeasuredTable
+
+    measured = MeasuredTable.load(path)
+    cells = [cell_json(cell) for cell in measured.cells]
     if as_json:
-        rows = [row.to_json() for row in published.rows]
-        print_json({"name": name, "kind": "published", "cells": rows, "source": published.source})
-        return
-    print_table(
-        table(
-            name,
-            ("corpus", "task type", "size", "recipe", "accuracy"),
-            [
-                (row.corpus, row.task_type, str(row.size), row.recipe, format_share(row.accuracy))
-                for row in published.rows
-            ],
-        )
-    )
-    print_text(f"source: {published.source}")
+        provenance = dict(measured.provenance)
+        document = {"name": str(path), "kind": "measured", "cells": cells, "provenance": provenance}
+        print_json(document)
+    else:
+        print_table(cells_table(str(path), _told_apart(measured.cells)))
 
 
 def _told_apart(cells: "Sequence[Cell]") -> "list[Cell]":

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from importlib.resources import files
 from typing import Literal, TypeAlias, cast
 
-from policies import ArtifactCorruptError, ModelSize, ThinkrouteError, UnknownNameError
+from policies import ModelSize, ThinkrouteError, UnknownNameError
+
+from ._cells import load_published
+from ._registry import corrupt_table, read_shipped
 
 __all__ = [
     "InferenceFit",
@@ -28,7 +30,7 @@ PublishedCorpus: TypeAlias = Literal["general", "math-centric"]
 PublishedRecipe: TypeAlias = Literal["ift", "reasoning"]
 """Trained on direct answers alone, or on reasoning traces alone."""
 
-_VERSIONS = {"scale_or_reason_table1": 1}
+_TABLES = ("scale_or_reason_table1",)
 _FITS = "scale_or_reason_fig14_fits"
 _CORPORA: Mapping[str, PublishedCorpus] = {
     "general-purpose": "general",
@@ -47,6 +49,7 @@ _TABLE_COLUMNS = (
     "source",
 )
 _FIT_COLUMNS = ("task_family", "mode", "coef_a", "exponent_b", "source")
+_ID_PREFIX = "2509.22193v2/T1"
 _ROUNDING = Decimal("0.1")
 """Largest difference, in points, between a printed delta and that of two rounded accuracies."""
 
@@ -73,9 +76,18 @@ class PublishedRow:
     source: str
     cell: str
 
+    @property
+    def id(self) -> str:
+        """Return the id `find_cell` knows it by, such as `2509.22193v2/T1/general/math-oe/3B/ift`.
+
+        One per accuracy, unlike `cell`.
+        """
+        return f"{_ID_PREFIX}/{self.corpus}/{self.task_type}/{self.size}/{self.recipe}"
+
     def to_json(self) -> dict[str, str | float]:
         """Return a JSON object; the size is written as printed, such as `3B`."""
         return {
+            "id": self.id,
             "corpus": self.corpus,
             "task_type": self.task_type,
             "size": str(self.size),
@@ -176,7 +188,7 @@ class InferenceFit:
 
 def published_table_names() -> tuple[str, ...]:
     """Return the names `load_published_table` knows."""
-    return tuple(sorted(_VERSIONS))
+    return _TABLES
 
 
 @cache
@@ -194,8 +206,8 @@ def load_published_table(name: str) -> PublishedTable:
         UnknownNameError: No table has this name.
         ArtifactCorruptError: The shipped file is missing, changed or malformed.
     """
-    if name not in _VERSIONS:
-        raise UnknownNameError("table", name, _VERSIONS)
+    if name not in _TABLES:
+        raise UnknownNameError("table", name, _TABLES)
     rows: list[PublishedRow] = []
     teachers: dict[str, float] = {}
     for line, record in _records(name, _TABLE_COLUMNS):
@@ -205,13 +217,17 @@ def load_published_table(name: str) -> PublishedTable:
             if teachers.setdefault(record["task_family"].lower(), teacher) != teacher:
                 raise ValueError("another row of this family has another teacher accuracy")
         except (ValueError, InvalidOperation, KeyError, ThinkrouteError) as error:
-            raise _corrupt(name, f"line {line}: {error}") from error
+            raise corrupt_table(name, f"line {line}: {error}") from error
     source = f"{rows[0].source}, Table 1" if rows else ""
-    table = PublishedTable(name, _VERSIONS[name], source, tuple(rows), teachers)
+    # Refuses a file that the register was not written for, however well it reads.
+    version = load_published(name).entry.version
+    table = PublishedTable(name, version, source, tuple(rows), teachers)
     expected = len(_CORPORA) * len(table.task_types) * len(table.sizes) * len(_RECIPES)
     keys = {(row.corpus, row.task_type, row.size, row.recipe) for row in rows}
     if not rows or len(rows) != expected or len(keys) != expected:
-        raise _corrupt(name, f"{len(keys)} distinct accuracies in {len(rows)} rows, not {expected}")
+        raise corrupt_table(
+            name, f"{len(keys)} distinct accuracies in {len(rows)} rows, not {expected}"
+        )
     return table
 
 
@@ -236,10 +252,11 @@ def load_inference_fits() -> tuple[InferenceFit, ...]:
             recipe = _RECIPES[_RECIPES.index(cast("PublishedRecipe", record["mode"]))]
             task_type = _FAMILIES[_FAMILIES.index(record["task_family"])].lower()
         except ValueError as error:
-            raise _corrupt(_FITS, f"line {line}: {error}") from error
+            raise corrupt_table(_FITS, f"line {line}: {error}") from error
         fits.append(InferenceFit(task_type, recipe, coefficient, exponent, record["source"]))
     if len({(fit.task_type, fit.recipe) for fit in fits}) != len(_FAMILIES) * len(_RECIPES):
-        raise _corrupt(_FITS, "not one fit per task family and recipe")
+        raise corrupt_table(_FITS, "not one fit per task family and recipe")
+    load_published(_FITS)
     return tuple(fits)
 
 
@@ -278,22 +295,15 @@ def _fraction(percent: str) -> float:
 def _records(name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Return (line number, record) pairs of a shipped CSV file."""
     try:
-        text = files("calibration.published").joinpath(f"{name}.csv").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _corrupt(name, str(error)) from error
+        text = read_shipped(f"{name}.csv").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise corrupt_table(name, str(error)) from error
     reader = csv.DictReader(text.splitlines())
     missing = set(columns) - set(reader.fieldnames or ())
     if missing:
-        raise _corrupt(name, f"missing columns {sorted(missing)}")
+        raise corrupt_table(name, f"missing columns {sorted(missing)}")
     records = [(line, record) for line, record in enumerate(reader, start=2)]
     for line, record in records:
         if None in record or None in record.values():
-            raise _corrupt(name, f"line {line} has another number of fields than the header")
+            raise corrupt_table(name, f"line {line} has another number of fields than the header")
     return records
-
-
-def _corrupt(name: str, problem: str) -> ArtifactCorruptError:
-    return ArtifactCorruptError(
-        f"the published table {name!r} cannot be used: {problem}",
-        hint="reinstall thinkroute; the file ships inside the package",
-    )

@@ -4,6 +4,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -14,10 +15,12 @@ from calibration.published import (
     PublishedCorpus,
     PublishedRecipe,
     load_inference_fits,
+    load_published,
     load_published_table,
     published_table_names,
+    published_tables,
 )
-from calibration.published import _tables as module
+from calibration.published import _registry as module
 from policies import ArtifactCorruptError, ModelSize, UnknownNameError
 
 NAME = "scale_or_reason_table1"
@@ -27,6 +30,9 @@ SHARED = ROOT.parent / "shared" / "tables"
 CORPORA: tuple[PublishedCorpus, ...] = ("general", "math-centric")
 TASK_TYPES = ("general-mc", "general-oe", "math-mc", "math-oe")
 SIZES = ("0.5B", "1.5B", "3B", "7B", "14B")
+
+
+load_table = load_published_table.__wrapped__
 
 
 def records(text: str) -> list[dict[str, str]]:
@@ -126,6 +132,7 @@ def test_curve_is_ordered_by_size() -> None:
 def test_row_as_json() -> None:
     row = load_published_table(NAME).find("general", "math-oe", ModelSize.parse("3B"), "reasoning")
     assert row.to_json() == {
+        "id": "2509.22193v2/T1/general/math-oe/3B/reasoning",
         "corpus": "general",
         "task_type": "math-oe",
         "size": "3B",
@@ -177,7 +184,25 @@ def test_damaged_table_is_refused(
     (tmp_path / f"{NAME}.csv").write_text(text.replace(old, new), encoding="utf-8")
     monkeypatch.setattr(module, "files", in_folder(tmp_path))
     with pytest.raises(ArtifactCorruptError, match=NAME):
-        load_published_table.__wrapped__(NAME)
+        load_table(NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [(NAME, "0.5B,24.9,41.3", "0.5B,24.8,41.2"), (FITS, "2770000000000.0", "2780000000000.0")],
+)
+def test_a_changed_figure_is_refused_even_where_it_is_plausible(
+    name: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = shipped(name)
+    assert old in text
+    (tmp_path / f"{name}.csv").write_text(text.replace(old, new), encoding="utf-8")
+    published_tables()  # The register is right.
+    load_published.cache_clear()
+    monkeypatch.setattr(module, "files", in_folder(tmp_path))
+    load = load_inference_fits.__wrapped__ if name == FITS else partial(load_table, NAME)
+    with pytest.raises(ArtifactCorruptError, match="sha256"):
+        load()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +223,7 @@ def test_damaged_fits_are_refused(
 def test_missing_file_is_an_expected_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "files", in_folder(tmp_path))
     with pytest.raises(ArtifactCorruptError, match="reinstall"):
-        load_published_table.__wrapped__(NAME)
+        load_table(NAME)
 
 
 def test_tables_load_from_a_zip_archive(tmp_path: Path) -> None:
@@ -207,11 +232,13 @@ def test_tables_load_from_a_zip_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as target:
         for package in ("policies", "calibration"):
             for path in sorted((ROOT / package).rglob("*")):
-                if path.suffix in {".py", ".csv"}:
+                if path.suffix in {".py", ".csv", ".json"}:
                     target.write(path, path.relative_to(ROOT).as_posix())
     code = (
         "from calibration.published import load_published_table, load_inference_fits;"
-        f"print(len(load_published_table({NAME!r}).rows), len(load_inference_fits()))"
+        "from calibration.published import find_cell;"
+        f"print(len(load_published_table({NAME!r}).rows), len(load_inference_fits()));"
+        "print(find_cell('methods/grpo').id)"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(archive)!r}); {code}"],
@@ -220,4 +247,4 @@ def test_tables_load_from_a_zip_archive(tmp_path: Path) -> None:
         check=False,
         cwd=tmp_path,
     )
-    assert done.stdout.split() == ["80", "8"], done.stderr
+    assert done.stdout.split() == ["80", "8", "methods/grpo"], done.stderr

@@ -1,6 +1,5 @@
 """`advisor tables`, `recommend`, `doctor`, help and the generated reference."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,61 +56,6 @@ def test_a_run_that_is_not_there_is_named(advisor: Run) -> None:
     result = advisor("tables", "show", "no/such/run")
     assert result.code == 3
     assert "no/such/run: no such run folder" in result.err
-
-
-def test_recommend_states_verdict_options_evidence_and_warnings(advisor: Run) -> None:
-    document = advisor("recommend", "--size", "3B", "--task", "math-oe", "--json").json()
-    actions = {"ift", "reasoning", "mixed", "sequential", "scale_ift", "abstain"}
-    assert document["verdict"]["action"] in actions
-    printed = {
-        (option["recipe"]["corpus"], option["recipe"]["reasoning_ratio"]): option["accuracy"]
-        for option in document["options"]
-        if option["size"] == "3B" and option["accuracy"]["basis"] == "measured"
-    }
-    assert printed["general", 0.0]["value"] == pytest.approx(0.399)
-    assert printed["general", 1.0]["value"] == pytest.approx(0.554)
-    assert printed["math-centric", 1.0]["value"] == pytest.approx(0.575)
-    codes = {warning["code"] for warning in document["warnings"]}
-    assert {"ift-after-reasoning", "general-accuracy-loss"} <= codes
-    assert all(item["source"] and item["cell"] for item in document["evidence"])
-    assert document["next_measurements"]
-
-
-def test_recommend_abstains_on_a_task_type_nobody_measured(advisor: Run) -> None:
-    result = advisor("recommend", "--size", "3B", "--task", "code-oe", "--json")
-    assert result.code == 6
-    document = result.json()
-    assert document["verdict"]["action"] == "abstain"
-    assert "advisor calibrate" in json.dumps(document["next_measurements"])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (("--size", "3X", "--task", "math-oe"), "invalid-size"),
-        (("--size", "3B", "--task", "Math OE"), "invalid-task-type"),
-        (("--size", "3B", "--task", "math-oe", "--priority", "speed"), "invalid-input"),
-        (("--size", "3B", "--task", "math-oe", "--max-size", "1B"), "invalid-max-size"),
-    ],
-)
-def test_recommend_refuses_bad_values(advisor: Run, arguments: tuple[str, ...], error: str) -> None:
-    result = advisor("recommend", *arguments)
-    assert result.code == 2
-    assert f"error[{error}]" in result.err
-
-
-def test_recommend_names_a_table_that_is_not_there(advisor: Run, tmp_path: Path) -> None:
-    missing = tmp_path / "none"
-    result = advisor("recommend", "--size", "3B", "--task", "math-oe", "--table", missing)
-    assert result.code == 3
-    assert f"there is no table at {missing}" in result.err
-
-
-def test_recommend_uses_the_users_own_table(advisor: Run, measured_run: Path) -> None:
-    document = advisor(
-        "recommend", "--size", "2131712", "--task", "math-oe", "--table", measured_run, "--json"
-    ).json()
-    assert any(item["source"] == "measured" for item in document["evidence"])
 
 
 def test_doctor_tells_what_is_there_and_keeps_secrets(

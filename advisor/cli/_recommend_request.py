@@ -1,0 +1,236 @@
+"""From the flags of `advisor recommend` to its question; contradictions are refused first."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from policies import InvalidInputError, ModelSize
+
+if TYPE_CHECKING:
+    from advisor import RecommendationRequest
+
+__all__ = ["Flags", "TraceAnswer", "read_request", "read_traces"]
+
+_ANY = "any"
+_LARGEST_TOLERANCE = 0.5
+_LENGTH = re.compile(r"([0-9]+(?:[.,][0-9]+)*)(k?)( ?tokens)?", re.IGNORECASE)
+_RATIO = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?x", re.IGNORECASE)
+_CONTRADICTION, _BAD = "contradiction", "invalid-input"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What was typed, `None` where a flag was left out; see `_recommend_options`."""
+
+    size: str
+    task: str
+    answer_format: str | None = None
+    corpus: str | None = None
+    have: str | None = None
+    teacher: str | None = None
+    objective: str | None = None
+    tolerance: float | None = None
+    max_size: str | None = None
+    train_budget: str | None = None
+    infer_budget: str | None = None
+    traffic: float | None = None
+    horizon_days: float | None = None
+    gpu: str | None = None
+    gpu_price: float | None = None
+    trace_length: str | None = None
+    tokenizer: str | None = None
+    n_examples: int | None = None
+    pass_rate: float | None = None
+    row: str | None = None
+    is_short: bool = False
+    as_json: bool = False
+
+
+class TraceAnswer(NamedTuple):
+    """What `--trace-length` says.
+
+    Attributes:
+        fields: Fields of a request.
+        notes: Sentences for people, about lines that were left out among others.
+    """
+
+    fields: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def read_request(flags: Flags) -> "RecommendationRequest":
+    """Return the question that flags ask, without what a file of traces would say.
+
+    Raises:
+        InvalidInputError: A value is out of range, or two contradict each other.
+        UnknownNameError: A corpus, GPU or the like that does not exist.
+    """
+    from advisor import RecommendationRequest
+    from advisor.cost import Gpus, InferBudget, TrainBudget
+
+    _check_contradictions(flags)
+    return RecommendationRequest(
+        size=None if flags.size.strip().lower() == _ANY else ModelSize.parse(flags.size),
+        task_type=flags.task,
+        answer_format=_word(flags.answer_format),
+        corpus=_word(flags.corpus),
+        objective=_word(flags.objective),
+        max_size=None if flags.max_size is None else ModelSize.parse(flags.max_size),
+        train_budget=None if flags.train_budget is None else TrainBudget.parse(flags.train_budget),
+        infer_budget=None if flags.infer_budget is None else InferBudget.parse(flags.infer_budget),
+        queries_per_day=flags.traffic,
+        horizon_days=flags.horizon_days,
+        gpus=None if flags.gpu is None else Gpus.parse(flags.gpu),
+        gpu_price=flags.gpu_price,
+        teacher=_teacher(flags.teacher),
+        have=_word(flags.have),
+        n_examples=flags.n_examples,
+        pass_rate=flags.pass_rate,
+        tolerance=flags.tolerance,
+    )
+
+
+def _word(value: str | None) -> Any:
+    """Return a name as the request knows it, which checks it."""
+    return None if value is None else value.strip().lower()
+
+
+def _teacher(value: str | None) -> str | None:
+    if value is None:
+        return None
+    name = value.strip()
+    if not name:
+        raise InvalidInputError("--teacher '' is no name", hint="name a model, or write none")
+    return "none" if name.lower() == "none" else name
+
+
+def _check_contradictions(flags: Flags) -> None:
+    """Refuse what only the command line can see; the request checks the rest.
+
+    Raises:
+        InvalidInputError: Two flags contradict each other, or one has no effect.
+    """
+
+    def refuse(message: str, hint: str, code: str = _CONTRADICTION) -> None:
+        raise InvalidInputError(message, hint=hint, code=code)
+
+    if flags.as_json and flags.is_short:
+        refuse("--short shortens the printed answer, --json prints all of it", "give one of them")
+    if flags.row is not None and (flags.as_json or flags.is_short):
+        other = "--json" if flags.as_json else "--short"
+        refuse(f"--row prints one command, {other} an answer", "give one of them")
+    numbers = {
+        "--traffic": flags.traffic,
+        "--horizon-days": flags.horizon_days,
+        "--gpu-price": flags.gpu_price,
+        "--n-examples": flags.n_examples,
+    }
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            refuse(f"{name} {value:g} is not a positive number", "give one above 0", _BAD)
+    if flags.tokenizer is not None and (
+        flags.trace_length is None or _tokens(flags.trace_length) is not None
+    ):
+        refuse(
+            f"--tokenizer {flags.tokenizer!r} counts the tokens of traces, but there are none",
+            "give --trace-length a JSONL of traces, or leave --tokenizer out",
+        )
+    if flags.tolerance is not None and _LARGEST_TOLERANCE < flags.tolerance <= 100:
+        refuse(
+            f"--tolerance {flags.tolerance:g} would accept any loss",
+            "it is a share of 1: 0.01 is one point",
+            _BAD,
+        )
+    if flags.pass_rate is not None and 1 < flags.pass_rate <= 100:
+        refuse(
+            f"--pass-rate {flags.pass_rate:g} is more than every answer",
+            f"it is a share of 1: {flags.pass_rate / 100:g} for {flags.pass_rate:g}%",
+            _BAD,
+        )
+
+
+def read_traces(trace_length: str, *, tokenizer: str | None = None) -> TraceAnswer:
+    """Return what `--trace-length` says of the training data.
+
+    Args:
+        trace_length: Mean tokens of a trace (`6000`, `6k`), a multiple of a direct answer
+            (`8x`), or the path of a JSONL of traces or pairs, which is read.
+        tokenizer: Folder or hub name of what counts the tokens in the file.
+
+    Raises:
+        InvalidInputError: It is neither.
+        DataFileError: The file cannot be read, or has no usable line.
+        MissingPrerequisiteError: A tokenizer was asked for whose library is not installed.
+    """
+    from advisor.cost import Workload
+    from advisor.data import load_counter, measure_lengths
+
+    usual = Workload().answer_tokens
+    ratio = _ratio(trace_length)
+    if ratio is not None:
+        if not ratio:
+            raise InvalidInputError(
+                f"--trace-length {trace_length!r} is no multiple of a direct answer",
+                hint="write 8x for a trace that is eight times as long",
+            )
+        return TraceAnswer({"trace_ratio": ratio, "trace_source": "--trace-length"}, ())
+    tokens = _tokens(trace_length)
+    if tokens is not None:
+        source = f"--trace-length, {tokens:,.0f} tokens"
+        return TraceAnswer(_against_usual(tokens, usual, source), ())
+    path = Path(trace_length)
+    if not path.exists():
+        raise InvalidInputError(
+            f"--trace-length {trace_length!r} is neither a number nor a file",
+            hint="write 6000 (tokens), 8x (times a direct answer) or the path of a JSONL",
+        )
+    lengths = measure_lengths(path, load_counter(tokenizer))
+    source = f"{path.name}, {lengths.n:,} traces, counted by {lengths.counter_name}"
+    notes = tuple(f"{path.name}: {text}" for text in lengths.notes)
+    fields: dict[str, Any] = {"trace_p99_tokens": lengths.p99_tokens}
+    if lengths.mean_prompt_tokens is not None:
+        fields["prompt_tokens"] = lengths.mean_prompt_tokens
+    if lengths.trace_ratio is None or lengths.mean_ift_tokens is None:
+        fields |= _against_usual(lengths.mean_reasoning_tokens, usual, source)
+    else:
+        fields |= {
+            "answer_tokens": lengths.mean_ift_tokens,
+            "trace_ratio": lengths.trace_ratio.estimate,
+            "trace_source": source,
+        }
+    return TraceAnswer(fields, notes)
+
+
+def _against_usual(tokens: float, usual: float, source: str) -> dict[str, Any]:
+    """Return the fields of a mean trace length where direct answers were not measured."""
+    if tokens <= usual:
+        raise InvalidInputError(
+            f"{source}: a trace of {tokens:,.0f} tokens is not longer than a direct answer, which"
+            f" is taken to have {usual:,.0f}",
+            hint=f"write {tokens:g}x for a multiple of a direct answer, or give a JSONL of pairs,"
+            " which measures both",
+        )
+    against = f"{source}, against direct answers of {usual:,.0f}"
+    return {"trace_ratio": tokens / usual, "trace_source": against}
+
+
+def _ratio(text: str) -> float | None:
+    match = _RATIO.fullmatch(text.strip())
+    return float(match[1]) if match else None
+
+
+def _tokens(text: str) -> float | None:
+    """Return a number of tokens, `None` for what is none; a ratio counts as a number too."""
+    match = _LENGTH.fullmatch(text.strip()) or _RATIO.fullmatch(text.strip())
+    if match is None:
+        return None
+    digits = match[1]
+    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", digits):
+        digits = digits.replace(",", "")
+    try:
+        value = float(digits)
+    except ValueError:
+        return None
+    return value * 1000 if match.re is _LENGTH and match[2] else value

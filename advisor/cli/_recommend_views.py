@@ -1,0 +1,440 @@
+"""The printed answer of `advisor recommend`."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ._page import Page, page_width
+
+if TYPE_CHECKING:
+    from advisor import Accuracy, CostRange, RecipeOption, Recommendation
+
+__all__ = ["export_command", "recommendation_page", "show_recommendation"]
+
+_MAX_REASONS = 5
+_WORDS = {
+    "measured": "every figure it needs is a measured or printed cell",
+    "interpolated": "it needs figures between two measured sizes",
+    "transferred": "it needs published curves, moved by your cells of another size",
+    "rule": "it needs a rule that was stated without figures, so its accuracy is not known",
+    "none": "nothing measured or published supports a choice",
+}
+_EXPORT = "advisor export"
+_DATA = {"tops": "TOPS.jsonl", "iter-sft": "TOPS.jsonl", "dpo": "PREFERENCES.jsonl"}
+_USUAL_BASES = frozenset({"0.5B", "1.5B", "3B", "7B", "14B"})
+"""Sizes that `advisor export` knows a base model of; its module is too heavy to be asked."""
+_FROM = {"measured": "measured", "published-fit": "fit", "lengths": "lengths"}
+
+
+def show_recommendation(answer: "Recommendation", *, is_short: bool = False) -> None:
+    """Print a recommendation for people.
+
+    Args:
+        answer: The recommendation.
+        is_short: Print verdict, options and plan only.
+    """
+    recommendation_page(answer, width=page_width(), is_short=is_short).print()
+
+
+def recommendation_page(answer: "Recommendation", *, width: int, is_short: bool = False) -> Page:
+    """Return a recommendation as a page.
+
+    Args:
+        answer: The recommendation.
+        width: Columns of a line.
+        is_short: Verdict, options and plan only.
+    """
+    page = Page(width)
+    _verdict(page, answer)
+    if not is_short:
+        _why(page, answer)
+    _options(page, answer)
+    _costs(page, answer)
+    if not is_short:
+        _differences(page, answer)
+        _needs(page, answer)
+    _plan(page, answer)
+    if not is_short:
+        for write in (
+            _evidence,
+            _conflicts,
+            _warnings,
+            _changes,
+            _next,
+            _methods,
+            _assumptions,
+            _export,
+        ):
+            write(page, answer)
+    return page
+
+
+def _verdict(page: Page, answer: "Recommendation") -> None:
+    verdict = answer.verdict
+    word = f"{verdict.confidence}, leaning" if verdict.is_leaning else verdict.confidence
+    is_refusal = verdict.action == "abstain"
+    page.section("VERDICT")
+    page.text(f"[{word}] {verdict.text}", style="bold yellow" if is_refusal else "bold green")
+    page.text(f"{verdict.confidence}: {_WORDS[verdict.confidence]}")
+    if verdict.is_leaning:
+        page.text("leaning: not shown beyond doubt, but acting now costs little in expectation")
+    if verdict.expected_regret is not None:
+        page.text(
+            "expected loss against the better of direct answers and reasoning:"
+            f" {_points(verdict.expected_regret)}"
+        )
+    chosen = answer.recommended
+    if chosen is not None:
+        page.text(f"row {chosen.id}: {describe_option(chosen)}")
+    fallback = answer.option(verdict.fallback)
+    if fallback is not None:
+        page.text(
+            f"row {fallback.id} loses least if something must be trained today:"
+            f" {describe_option(fallback)}",
+            style="bold",
+        )
+
+
+def _why(page: Page, answer: "Recommendation") -> None:
+    verdict = answer.verdict
+    reasons = [reason for reason in verdict.reasons if reason.text not in verdict.text]
+    if not reasons:
+        return
+    page.section("WHY")
+    # The argument begins with what was measured and ends with what it led to.
+    shown = reasons
+    if len(reasons) > _MAX_REASONS:
+        shown = [*reasons[:2], *reasons[2 - _MAX_REASONS :]]
+    for reason in shown:
+        source = f" ({reason.source})" if reason.source else ""
+        page.text(reason.text + source, bullet="- ")
+    if len(shown) < len(reasons):
+        page.text(f"left out: {len(reasons) - len(shown)} steps between (--json has all)")
+
+
+def _options(page: Page, answer: "Recommendation") -> None:
+    if not answer.options:
+        return
+    level = f"{100 * answer.confidence_level:.0f}%"
+    page.section("OPTIONS")
+    page.text(f"accuracy in % with {level} interval; front: probability that no option beats it")
+    page.columns(
+        ("", "size", "recipe", "corpus", "accuracy", "basis", "front"),
+        [
+            (
+                _marked(answer, option),
+                str(option.size),
+                recipe_words(option),
+                _corpus(option),
+                _accuracy(option.accuracy),
+                option.accuracy.basis,
+                "-" if option.p_front is None else f"{100 * option.p_front:.0f}%",
+            )
+            for option in answer.options
+        ],
+        marked=answer.verdict.option or "",
+    )
+    _notes(page, [(option.id, note) for option in answer.options for note in option.notes])
+
+
+def _notes(page: Page, notes: Iterable[tuple[str, str]]) -> None:
+    """Write notes on options, each once, behind the letters that it is about."""
+    letters: dict[str, list[str]] = {}
+    for letter, note in notes:
+        letters.setdefault(note, []).append(letter)
+    for note, found in letters.items():
+        page.text(note, bullet=f"{', '.join(found)}: ")
+
+
+def _costs(page: Page, answer: "Recommendation") -> None:
+    options = answer.options
+    if not options:
+        return
+    page.section("COSTS")
+    page.text(_cost_words(answer))
+    has_usd = any(option.train_usd is not None for option in options)
+    has_total = any(option.total_flops is not None for option in options)
+    header = ["", "train", "GPU-hours", *(["USD"] * has_usd), "query", "from", "tokens"]
+    header += ["total"] * has_total
+    rows: list[list[str]] = []
+    for option in options:
+        usd = "-" if option.train_usd is None else _amount(option.train_usd.mid)
+        rows.append(
+            [
+                _marked(answer, option),
+                flops(option.train_flops),
+                _range(option.gpu_hours),
+                *([usd] * has_usd),
+                flops(option.inference_flops),
+                _FROM.get(option.inference_basis or "", "-"),
+                "-" if option.answer_tokens is None else f"{option.answer_tokens:,.0f}",
+                *([flops(option.total_flops)] * has_total),
+                "yes" if option.is_feasible else "no",
+            ]
+        )
+    page.columns([*header, "feasible"], rows, marked=answer.verdict.option or "")
+    _notes(page, [(option.id, text) for option in options for text in option.why_not])
+
+
+def _cost_words(answer: "Recommendation") -> str:
+    options = answer.options
+    device = next((f" on {one.value}" for one in answer.assumptions if one.name == "gpu"), "")
+    parts = ["FLOPs to train and per answered query", f"GPU-hours{device}: expected (best-worst)"]
+    if any(option.inference_basis == "published-fit" for option in options):
+        parts.append("fit: from a printed fit, a weak prior")
+    if any(option.inference_basis == "lengths" for option in options):
+        parts.append("lengths: computed from the lengths below")
+    if any(option.total_flops is not None for option in options):
+        parts.append("total: training and serving over the horizon")
+    return "; ".join([*parts, answer.cost_formula])
+
+
+def _differences(page: Page, answer: "Recommendation") -> None:
+    if not answer.differences:
+        return
+    page.section("DIFFER")
+    page.text(f"in points, with {100 * answer.confidence_level:.0f}% interval")
+    page.columns(
+        ("", "difference", "interval", "", "basis"),
+        [
+            (
+                f"{one.better}-{one.other}",
+                f"{100 * one.value:+.1f}",
+                f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
+                "shown" if one.is_shown else "not shown",
+                one.basis,
+            )
+            for one in answer.differences
+        ],
+    )
+
+
+def _needs(page: Page, answer: "Recommendation") -> None:
+    """Say what the option that is to be trained needs."""
+    option = answer.recommended or answer.option(answer.verdict.fallback)
+    if option is None:
+        return
+    page.section("NEEDS")
+    share = f"{100 * option.reasoning_token_share:.0f}% of the answer tokens"
+    what = f", {share} in reasoning traces" if option.reasoning_token_share else ""
+    usd = "" if option.train_usd is None else f", {_range(option.train_usd)} USD"
+    page.text(
+        f"row {option.id}: {flops(option.train_tokens)} training tokens{what};"
+        f" {_range(option.wall_hours)} hours on all GPUs{usd}"
+    )
+    for need in option.memory:
+        if need.fits:
+            fits = "fits"
+        elif need.n_gpus_needed is None:
+            fits = "does not fit, sharded or not"
+        else:
+            fits = f"does not fit; sharded over {need.n_gpus_needed} GPUs it does"
+        name = {"lora": "LoRA"}.get(need.method, need.method)
+        page.text(
+            f"{name} fine-tuning: {need.low_bytes / 1e9:.0f}-{need.high_bytes / 1e9:.0f} GB"
+            f" per GPU, most of it {need.dominant}: {fits}"
+        )
+
+
+def _plan(page: Page, answer: "Recommendation") -> None:
+    if not answer.plan:
+        return
+    page.section("PLAN")
+    for number, stage in enumerate(answer.plan, start=1):
+        page.text(stage.title, bullet=f"{number}. ")
+        if stage.command:
+            page.command(stage.command, indent=3)
+
+
+def _evidence(page: Page, answer: "Recommendation") -> None:
+    if not answer.evidence:
+        return
+    users: dict[str, list[str]] = {}
+    for option in answer.options:
+        for cell in option.accuracy.cells:
+            users.setdefault(cell, []).append(option.id)
+    page.section("EVIDENCE")
+    sources = dict.fromkeys(item.source for item in answer.evidence)
+    page.text(f"cells behind each row; sources: {', '.join(sources)}")
+    page.columns(
+        ("row", "cell", "recipe", "accuracy", "grade", "n"),
+        [
+            (
+                ",".join(users.get(item.id, ())) or "-",
+                item.id,
+                item.recipe,
+                f"{100 * item.value:.1f}%",
+                item.grade,
+                "-" if item.n is None else f"{item.n:,}",
+            )
+            for item in answer.evidence
+        ],
+        stacked=("", "", "", "", "n ="),
+    )
+
+
+def _conflicts(page: Page, answer: "Recommendation") -> None:
+    if answer.conflicts:
+        page.section("CONFLICTS")
+    for conflict in answer.conflicts:
+        sources = dict.fromkeys(_unsaid(source, conflict.text) for source in conflict.sources)
+        page.text(f"{conflict.text} ({'; '.join(sources)})", bullet="- ")
+
+
+def _unsaid(source: str, text: str) -> str:
+    """Return a source, or its grade alone where the text names it already."""
+    name, _, grade = source.rpartition(" [")
+    return grade.removesuffix("]") if name and name in text else source
+
+
+def _warnings(page: Page, answer: "Recommendation") -> None:
+    if answer.warnings:
+        page.section("WARNINGS")
+    for warning in answer.warnings:
+        page.text(f"{warning.text} [{warning.code}]", bullet="- ")
+
+
+def _changes(page: Page, answer: "Recommendation") -> None:
+    if answer.changes:
+        page.section("CHANGES")
+        page.text("what would change this answer:")
+    for change in answer.changes:
+        again = f" ({change.arguments})" if change.arguments else ""
+        page.text(f"{change.condition}{again}: {change.text}", bullet="- ")
+
+
+def _next(page: Page, answer: "Recommendation") -> None:
+    if answer.next_measurements:
+        page.section("MEASURE")
+        page.text("what to measure next, the most valuable per FLOP first:")
+    for number, one in enumerate(answer.next_measurements, start=1):
+        page.text(one.text, bullet=f"{number}. ")
+        cost = f"{one.n_questions:,} questions; {flops(one.train_flops)} FLOPs to train"
+        if one.measure_flops is not None:
+            cost += f", {flops(one.measure_flops)} to answer"
+        if one.value is not None:
+            cost += f"; worth {_points(one.value)} of accuracy in expectation"
+        if one.value_per_exaflop is not None:
+            cost += f", {_points(one.value_per_exaflop / 100)} per 1e18 FLOPs"
+        page.text(cost, bullet="   ")
+        for command in one.commands if number == 1 else ():
+            page.command(command, indent=3)
+    if len(answer.next_measurements) > 1:
+        page.text("the commands of all: --json")
+
+
+def _methods(page: Page, answer: "Recommendation") -> None:
+    if answer.methods:
+        page.section("METHODS")
+    for one in answer.methods:
+        source = f" ({one.source})" if one.source else ""
+        status = one.status.replace("-", " ")
+        page.text(f"{one.method}, {status}: {one.text}{source}", bullet="- ")
+
+
+def _assumptions(page: Page, answer: "Recommendation") -> None:
+    if answer.assumptions:
+        page.section("ASSUMED")
+    for one in answer.assumptions:
+        origin = "given" if one.is_given else "default"
+        text = f": {one.text}" if one.text else ""
+        page.text(f"{one.name} = {one.value} ({origin}){text}", bullet="- ")
+
+
+def _export(page: Page, answer: "Recommendation") -> None:
+    chosen = answer.recommended
+    page.section("EXPORT")
+    if chosen is None:
+        page.text("nothing is exported on an abstention; --row LETTER prints a row's command")
+        return
+    page.command(export_command(answer, chosen))
+    page.text("or --to axolotl, --to llamafactory; another row: --row LETTER")
+
+
+def export_command(answer: "Recommendation", option: "RecipeOption") -> str:
+    """Return the command that writes an option as files that a training library runs.
+
+    For the option to be trained it is the one in the plan. Words in capitals are to be replaced: the user's data, and the model to start from where it
+    is not the usual base of the size.
+    """
+    planned = [one.command for one in answer.plan if (one.command or "").startswith(_EXPORT)]
+    if option.id == answer.verdict.option and planned and planned[0]:
+        return planned[0]
+    request, recipe = answer.request, option.recipe
+    method = recipe.method.value
+    parts = [f"{_EXPORT} --to trl --size {option.size} --task {request.task_type}"]
+    if request.corpus is not None:
+        parts.append(f"--corpus {recipe.corpus}")
+    if method == "sft":
+        parts.append(f"--ratio {recipe.reasoning_ratio:g} --order {recipe.order.value}")
+    else:
+        parts.append(f"--method {method}")
+    if request.have in {"ift", "reasoning"} or str(option.size) not in _USUAL_BASES:
+        parts.append("--base-model YOUR-MODEL")
+    if request.gpus is not None:
+        parts.append(f"--gpus {request.gpus.n} --gpu {request.gpus.name}")
+    if request.gpu_price is not None:
+        parts.append(f"--gpu-price {request.gpu_price:g}")
+    name = f"{option.size}-{recipe.label if method == 'sft' else method}".replace("@", "-")
+    parts.append(f"--data {_DATA.get(method, 'PAIRS.jsonl')} --out train/{name}")
+    return " ".join(parts)
+
+
+def describe_option(option: "RecipeOption") -> str:
+    """Return an option in words, such as `3B, IFT -> 25% reasoning, general corpus`."""
+    return f"{option.size}, {recipe_words(option)}, {_corpus(option)} corpus"
+
+
+def recipe_words(option: "RecipeOption") -> str:
+    """Return a recipe in few words."""
+    recipe = option.recipe
+    if recipe.method.value != "sft":
+        return recipe.method.value.upper()
+    share = f"{100 * recipe.reasoning_ratio:.3g}% reasoning"
+    words = {
+        "ift": "IFT",
+        "reasoning": "reasoning",
+        f"mixed@{recipe.reasoning_ratio:g}": f"mixed, {share}",
+        f"ift_then_reasoning@{recipe.reasoning_ratio:g}": f"IFT -> {share}",
+    }
+    return words.get(recipe.label, recipe.label)
+
+
+def flops(value: float | None) -> str:
+    """Return FLOPs such as `4.2e18`, or `-` if they are not known."""
+    if not value:
+        return "-" if value is None else "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _marked(answer: "Recommendation", option: "RecipeOption") -> str:
+    return f"> {option.id}" if option.id == answer.verdict.option else f"  {option.id}"
+
+
+def _corpus(option: "RecipeOption") -> str:
+    return {"math-centric": "math"}.get(option.recipe.corpus, option.recipe.corpus)
+
+
+def _accuracy(accuracy: "Accuracy") -> str:
+    if accuracy.value is None or accuracy.low is None or accuracy.high is None:
+        return "not known"
+    return f"{100 * accuracy.value:.1f} [{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
+
+
+def _points(share: float) -> str:
+    """Return a share of 1 in percentage points."""
+    points = 100 * share
+    return "under 0.01 points" if 0 <= points < 0.01 else f"{points:.2g} points"
+
+
+def _range(cost: "CostRange | None") -> str:
+    if cost is None:
+        return "-"
+    low, mid, high = map(_amount, (cost.low, cost.mid, cost.high))
+    return f"{mid} ({low}-{high})"
+
+
+def _amount(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -1,0 +1,356 @@
+"""`advisor data`: training data from a model's own answers."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import _calibrate_options as o
+from ._arms import backend_options, split, split_policies, usual_options
+from ._exit import ExitCode
+from ._measure import RunSettings
+from ._output import note, print_json, print_text
+from ._tops_asking import Asked, ModelAsked, WantedEfforts, ask_efforts, plan_efforts
+from ._tops_views import note_left_out, note_plan, show_tops, tops_json
+
+if TYPE_CHECKING:
+    from advisor.tops import Excluded, RunFacts, TopsData
+    from calibration import RunSummary
+
+__all__ = ["data"]
+
+data = typer.Typer(no_args_is_help=True, help="Make training data from a model's own answers.")
+
+_ASKING, _CHOOSING = "Efforts", "What is kept"
+_MUST_HAVE_ROWS = ("tops_sft", "iter_sft", "dpo")
+_USABLE_WITH_FROM = frozenset(
+    {"out", "from_run", "efforts", "sets", "min_gap", "tag_prompt", "keep_forced", "exclude"}
+    | {"model", "benchmark_files", "as_json", "yes"}
+)
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Local file of a benchmark: NAME=FILE, a FILE, or a FOLDER; may be repeated.",
+    ),
+]
+
+
+@data.callback()
+def _root() -> None:
+    """Make training data from a model's own answers."""
+
+
+@data.command("tops")
+def tops(
+    context: typer.Context,
+    out: Annotated[Path | None, typer.Option(help="Folder for the data.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Build from this run, whose repeats are the samples; no model is asked.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run that is asked; OUT/run by default.")
+    ] = None,
+    efforts: Annotated[
+        str | None,
+        typer.Option(
+            help="Policies, the lowest effort first, with or without names:"
+            " reasoning@64,reasoning@max or low=reasoning@64,high=reasoning@max."
+            " With --from, which of the run's; by default all that think.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    effort_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='An effort asked for by a system prompt: low="Think briefly."; repeat it, the'
+            " lowest first.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    prompt_policy: Annotated[
+        str,
+        typer.Option(help="Policy behind the system prompts.", rich_help_panel=_ASKING),
+    ] = "reasoning@max",
+    provider_efforts: Annotated[
+        str | None,
+        typer.Option(
+            help="Levels that the server takes, the lowest first: low,medium,high.",
+            rich_help_panel=_ASKING,
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Answers per question and effort.", rich_help_panel=_ASKING)
+    ] = 8,
+    sets: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these: tops_sft,tag,iter_sft,dpo. Named ones must have rows; by default"
+            " all are tried, and tops_sft, iter_sft and dpo must.",
+            rich_help_panel=_CHOOSING,
+        ),
+    ] = None,
+    min_gap: Annotated[
+        str,
+        typer.Option(
+            help="How far apart in length the answers of a tag question are: tokens as in the"
+            " paper, or a share of their mean length; 11.4% is the paper's 300 at its lengths.",
+            rich_help_panel=_CHOOSING,
+        ),
+    ] = "300",
+    tag_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='System prompt of a level in the tag set: low="Think briefly.".',
+            rich_help_panel=_CHOOSING,
+        ),
+    ] = None,
+    keep_forced: Annotated[
+        bool,
+        typer.Option(
+            "--keep-forced",
+            help="Use thoughts that were broken off at their budget, too.",
+            rich_help_panel=_CHOOSING,
+        ),
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Questions to leave out: a file, a run folder or a task; may be repeated.",
+            rich_help_panel=_CHOOSING,
+        ),
+    ] = None,
+    model: o.Model = None,
+    tasks: o.Tasks = None,
+    benchmark_files: _Data = None,
+    backend: o.Backend = "pocket",
+    base_url: o.BaseUrl = None,
+    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
+    dialect: o.Dialect = "vllm",
+    backend_option: o.BackendOption = None,
+    config: o.Config = None,
+    price: o.PriceFile = None,
+    size: o.Size = None,
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    max_answer_tokens: o.MaxAnswerTokens = None,
+    max_thinking_tokens: o.MaxThinkingTokens = None,
+    temperature: o.Temperature = 1.0,
+    top_p: o.TopP = 1.0,
+    concurrency: o.Concurrency = None,
+    max_total_tokens: o.MaxTotalTokens = None,
+    max_usd: o.MaxUsd = None,
+    max_seconds: o.MaxSeconds = None,
+    prompt_column: o.PromptColumn = None,
+    gold_column: o.GoldColumn = None,
+    options_column: o.OptionsColumn = None,
+    group_column: o.GroupColumn = None,
+    task_type: o.TaskType = None,
+    grader: o.GraderName = None,
+    instruction: o.Instruction = None,
+    allow_code_execution: o.AllowCode = False,
+    dry_run: o.DryRun = False,
+    yes: o.Yes = False,
+    as_json: o.Json = False,
+) -> None:
+    """Keep the shortest correct answers of a model, and pairs of good and bad ones, to train on.
+
+    Example: advisor data tops --from runs/first --out data/tops
+
+    Example: advisor data tops --model pocket-m --tasks pocket --limit 100 --out data/tops
+
+    Rules of TOPS (arXiv 2502.18080). Interrupt it at any time: the same command resumes and asks
+    no finished question again.
+    """
+    from advisor.tops import (
+        SETS,
+        MinGap,
+        TopsRules,
+        build_tops,
+        choose_efforts,
+        facts_of,
+        parse_texts,
+    )
+    from calibration import Ceilings, ColumnMapping, load_tasks
+    from policies import DecodingOptions, InvalidInputError
+
+    rules = TopsRules(
+        min_gap=MinGap.parse(min_gap),
+        keep_forced=keep_forced,
+        sets=SETS if sets is None else tuple(dict.fromkeys(split(sets))),
+    )
+    wanted = split_policies(efforts) if efforts is not None else []
+    level_prompts = parse_texts(tag_prompt or (), "--tag-prompt")
+    excluded = _excluded(exclude or (), benchmark_files or ())
+    summary: RunSummary | None = None
+    if from_run is not None:
+        _refuse_with_from(context)
+        source = from_run
+        folder = Path(_required("--out", out))
+        facts = facts_of(source)
+        chosen = choose_efforts(facts.arms, facts.efforts, wanted=wanted, model=model)
+    else:
+        if max_usd is not None and price is None:
+            raise InvalidInputError(
+                f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
+            )
+        model, tasks = _required("--model", model), _required("--tasks", tasks)
+        usual = usual_options(backend)
+        how = backend_options(
+            backend,
+            base_urls=base_url or (),
+            api_key_env=api_key_env,
+            dialect=dialect,
+            extra=backend_option or (),
+        )
+        columns = ColumnMapping(
+            prompt=prompt_column,
+            gold=gold_column,
+            options=options_column,
+            group=group_column,
+            task_type=task_type,
+            grader=grader,
+            **({} if instruction is None else {"instruction": instruction}),
+        )
+        asked = plan_efforts(
+            WantedEfforts(
+                wanted,
+                parse_texts(effort_prompt or (), "--effort-prompt"),
+                prompt_policy,
+                split(provider_efforts or ""),
+            ),
+            ModelAsked(backend, model, how, price, config, size),
+            load_tasks(
+                split(tasks), limit=limit, seed=seed, columns=columns, data=benchmark_files or ()
+            ),
+            DecodingOptions(
+                max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
+                max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
+                temperature=temperature,
+                top_p=top_p,
+            ),
+            repeats=samples,
+            seed=seed,
+            allows_code=allow_code_execution,
+        )
+        if dry_run:
+            _show_plan(asked, as_json=as_json)
+            return
+        folder = Path(_required("--out", out))
+        source = run or folder / "run"
+        note_plan(asked.plan)
+        if backend != "pocket" and not yes and sys.stdin.isatty() and sys.stderr.isatty():
+            typer.confirm("Start?", abort=True, err=True, default=True)
+        ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
+        # Efforts told from one trace would not be samples of their own.
+        settings = RunSettings(concurrency=concurrency, replay=False, ceilings=ceilings)
+        summary = ask_efforts(asked, source, settings).summary
+        if summary.n_resumed + summary.n_asked == summary.n_error:
+            _exit_of_run(summary)
+        facts, chosen = facts_of(source), asked.efforts
+    _warn_of_evaluation(facts)
+    built = build_tops(
+        *(source, folder, facts, chosen, rules), prompts=level_prompts, excluded=excluded
+    )
+    note_left_out(built)
+    if as_json:
+        print_json({"run": str(source), **tops_json(built, chosen)})
+    else:
+        show_tops(built)
+    _exit(built, summary, must_have=rules.sets if sets is not None else _MUST_HAVE_ROWS)
+
+
+def _required(name: str, value: str | Path | None) -> str:
+    if value is None:
+        raise typer.BadParameter(f"{name} must be given")
+    return str(value)
+
+
+def _refuse_with_from(context: typer.Context) -> None:
+    """Refuse options that a build from a run would pass over in silence.
+
+    Raises:
+        InvalidInputError: One is given.
+    """
+    from policies import InvalidInputError
+
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _USABLE_WITH_FROM and _is_given(context, parameter.name)
+    ]
+    if given:
+        raise InvalidInputError(
+            f"--from asks no model, so {', '.join(given)} would do nothing",
+            hint="leave --from out to ask, or leave the others out",
+            code="contradictory-options",
+        )
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = None if name is None else context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _excluded(sources: Sequence[str], files: Sequence[str]) -> "Excluded | None":
+    from advisor.tops import Excluded, prompts_to_exclude
+
+    if not sources:
+        return None
+    prompts = [prompt for one in sources for prompt in prompts_to_exclude(one, data=files)]
+    excluded = Excluded(prompts)
+    note(f"excluding {len(excluded):,} questions")
+    return excluded
+
+
+def _warn_of_evaluation(facts: "RunFacts") -> None:
+    from advisor.tops import evaluation_tasks
+
+    by_source: dict[str, list[str]] = {}
+    for name, source in evaluation_tasks(facts.tasks).items():
+        by_source.setdefault(source, []).append(name)
+    for source, names in by_source.items():
+        note(
+            f"warning: for evaluation ({source}): {', '.join(names)};"
+            " a model trained on these questions cannot be evaluated on them"
+        )
+
+
+def _show_plan(asked: Asked, *, as_json: bool) -> None:
+    if as_json:
+        efforts = [one.to_json() for one in asked.efforts]
+        print_json({"plan": asdict(asked.plan.size()), "efforts": efforts})
+        return
+    print_text(f"efforts: {', '.join(one.name for one in asked.efforts)}")
+    tasks = (f"{task.name} ({len(task.questions)})" for task in asked.plan.tasks)
+    print_text(f"tasks: {', '.join(tasks)}")
+    note_plan(asked.plan)
+
+
+def _exit(data: "TopsData", summary: "RunSummary | None", *, must_have: Sequence[str]) -> None:
+    """End with the code that says what is not as wanted."""
+    for name, reason in data.missing.items():
+        note(f"no rows for {name}: {reason}")
+    if summary is not None:
+        _exit_of_run(summary)
+    if any(name in data.missing for name in must_have):
+        raise typer.Exit(ExitCode.UNSATISFIED)
+
+
+def _exit_of_run(summary: "RunSummary") -> None:
+    """End with the code of a run that is not complete; do nothing after one that is."""
+    if summary.n_error:
+        note(f"{summary.n_error} samples failed and are not used: run again to retry them")
+        note(f"the first said: {summary.first_error}")
+        raise typer.Exit(ExitCode.BACKEND)
+    if summary.stopped_by is not None:
+        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
+        raise typer.Exit(ExitCode.UNSATISFIED)

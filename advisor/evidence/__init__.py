@@ -1,0 +1,15 @@
+"""What a recommendation rests on: published tables and the user's own measured cells."""
+
+from ._own import OwnArm, OwnEvidence, check_cells, own_evidence, own_pairs
+from ._paired import paired_gain
+from ._published import PublishedEvidence
+
+__all__ = [
+    "OwnArm",
+    "OwnEvidence",
+    "PublishedEvidence",
+    "check_cells",
+    "own_evidence",
+    "own_pairs",
+    "paired_gain",
+]

@@ -1,0 +1,226 @@
+"""What would change the verdict, found by asking again with one answer changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from policies import ModelSize, ThinkrouteError
+
+from .._recommendation import Change
+from .._request import RecommendationRequest
+from ..cost import InferBudget
+from ..inference import nominal_size, questions_needed, wilson, within_range
+from ._choice import Draft
+from ._comparison import Facts
+
+if TYPE_CHECKING:
+    from calibration import Cell
+
+__all__ = ["Asked", "changes"]
+
+Asked = Callable[[RecommendationRequest, "tuple[Cell, ...]"], tuple[Draft, Facts]]
+"""Ask again: a request and the user's cells to the verdict."""
+
+_STEPS = 7
+"""Halvings of the search for the gain of a pair that would turn the verdict: to 0.5 points."""
+
+_LARGEST_GAIN = 0.30
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    condition: str
+    arguments: str
+    answers: dict[str, Any]
+
+
+def changes(draft: Draft, facts: Facts, ask: Asked) -> list[Change]:
+    """Return the answers that would change what is to be trained, each with what it would be.
+
+    Args:
+        draft: The verdict as asked.
+        facts: What it rests on.
+        ask: How to ask again.
+    """
+    request = facts.question.request
+    found: list[Change] = []
+    for variant in _variants(draft, facts):
+        try:
+            changed = replace(request, **variant.answers)
+            other, _ = ask(changed, facts.cells)
+        except ThinkrouteError:  # the changed answer contradicts another one
+            continue
+        if _differs(draft, other):
+            found.append(
+                Change(
+                    condition=variant.condition,
+                    arguments=variant.arguments,
+                    action=other.action,
+                    text=in_short(other),
+                )
+            )
+    found += _thresholds(draft, facts, ask)
+    return found
+
+
+def in_short(draft: Draft) -> str:
+    """Return a verdict in a few words."""
+    if draft.chosen is None:
+        return "abstain: measure first"
+    recipe = draft.chosen.recipe
+    corpus = "your data" if recipe.corpus == "own" else f"{recipe.corpus} corpus"
+    lean = " (a leaning)" if draft.is_leaning else ""
+    return f"{recipe.size} {recipe.label}, {corpus}{lean}"
+
+
+def _differs(draft: Draft, other: Draft) -> bool:
+    if draft.action != other.action:
+        return True
+    if draft.chosen is None or other.chosen is None:
+        return draft.chosen is not other.chosen
+    mine, theirs = draft.chosen.recipe, other.chosen.recipe
+    return (mine.size, mine.label) != (theirs.size, theirs.label)
+
+
+def _variants(draft: Draft, facts: Facts) -> Iterator[_Variant]:
+    question, request, table = facts.question, facts.question.request, facts.evidence.table
+    names = {"general": "general", "math-centric": "math"}
+    for corpus, name in names.items():
+        if corpus != question.corpus:
+            yield _Variant(
+                f"your corpus is like the published {corpus} one",
+                f"--corpus {name}",
+                {"corpus": corpus},
+            )
+    for objective, meaning in (
+        ("accuracy", "accuracy counts at any price"),
+        ("inference", "cheap answers count most"),
+    ):
+        if objective != question.objective:
+            yield _Variant(meaning, f"--objective {objective}", {"objective": objective})
+    largest = table.sizes[-1]
+    is_below = question.size is not None and nominal_size(table, question.size) < largest
+    if is_below and request.max_size is None:
+        yield _Variant(
+            f"up to {largest} may be trained and served",
+            f"--max-size {largest}",
+            {"max_size": largest},
+        )
+    if "trace_ratio" not in question.request.given:
+        for ratio in (5.0, 20.0):
+            yield _Variant(
+                f"your traces are {ratio:g} times as long as direct answers",
+                f"--trace-ratio {ratio:g}",
+                {"trace_ratio": ratio},
+            )
+    if request.infer_budget is None and draft.compared is not None:
+        costs = (
+            draft.compared.ift.assumed_inference,
+            draft.compared.reasoning.assumed_inference,
+        )
+        if costs[0] is not None and costs[1] is not None and costs[0] < costs[1]:
+            budget = f"{costs[1]:.2g}"
+            below = InferBudget.parse(f"{(costs[0] * costs[1]) ** 0.5:.3g}")
+            yield _Variant(
+                f"a query may cost less than {budget} FLOPs",
+                f"--infer-budget {below}",
+                {"infer_budget": below},
+            )
+    if request.teacher != "none" and question.have != "reasoning":
+        yield _Variant("nobody writes traces", "--teacher none", {"teacher": "none"})
+    if question.have != "reasoning":
+        yield _Variant("the model reasons already", "--have reasoning", {"have": "reasoning"})
+
+
+def _thresholds(draft: Draft, facts: Facts, ask: Asked) -> list[Change]:
+    """Return the gain of a pair of the user's own that would turn the verdict.
+
+    The pair is made up at the smallest published size, and at the asked one, with the number of
+    questions that show 5 points and the published accuracy of direct answers.
+    """
+    question, table = facts.question, facts.evidence.table
+    size = draft.compared.size if draft.compared is not None else question.size
+    if size is None or question.family is None or not within_range(table, size):
+        return []
+    if facts.pairs or facts.own_at(size).arms:
+        return []
+    found: list[Change] = []
+    smallest = table.sizes[0]
+    for where in dict.fromkeys((smallest, size)):
+        change = _threshold(draft, facts, ask, where)
+        if change is not None:
+            found.append(change)
+    return found
+
+
+def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Change | None:
+    request = replace(facts.question.request, corpus="own")
+    base = facts.published_of(where, facts.question.prior[0])
+    if base is None or base.ift.accuracy.value is None:
+        return None
+    ift = base.ift.accuracy.value
+
+    def verdict(gain: float) -> Draft:
+        return ask(request, _made_up(facts, where, ift, gain))[0]
+
+    wants = draft.action not in {"ift", "scale_ift", "abstain"}
+    low, high = -min(_LARGEST_GAIN, ift), min(_LARGEST_GAIN, 1 - ift)
+    try:
+        if _wants_reasoning(verdict(low)) or not _wants_reasoning(verdict(high)):
+            return None
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if _wants_reasoning(verdict(middle)) else (middle, high)
+        other = verdict(low if wants else high)
+    except ThinkrouteError:
+        return None
+    n = questions_needed(0.05)
+    side = "less" if wants else "more"
+    return Change(
+        condition=f"your own {where} pair shows a gain of {side} than {100 * high:+.0f} points on "
+        f"{n} questions",
+        arguments="",
+        action=other.action,
+        text=in_short(other),
+    )
+
+
+def _wants_reasoning(draft: Draft) -> bool:
+    return draft.action not in {"ift", "scale_ift", "abstain"}
+
+
+def _made_up(facts: Facts, size: ModelSize, ift: float, gain: float) -> "tuple[Cell, ...]":
+    from calibration import Cell
+
+    n = questions_needed(0.05)
+    cells: list[Cell] = []
+    for label, policy, accuracy in (
+        ("ift", "direct", ift),
+        ("reasoning", "reasoning@max", ift + gain),
+    ):
+        kept = min(max(accuracy, 0.0), 1.0)
+        low, high = wilson(kept, n)
+        cells.append(
+            Cell(
+                task="made-up",
+                task_type=facts.question.task_type,
+                model=label,
+                size=size.n_params,
+                policy=policy,
+                recipe=label,
+                n=n,
+                n_correct=round(kept * n),
+                n_cut=0,
+                n_error=0,
+                accuracy=kept,
+                ci_low=low,
+                ci_high=high,
+                mean_prompt_tokens=facts.question.workload.prompt_tokens,
+                mean_tokens=facts.question.workload.answer_tokens
+                if label == "ift"
+                else facts.question.workload.reasoning_tokens,
+                mean_flops=None,
+                mean_seconds=float("nan"),
+            )
+        )
+    return tuple(cells)

@@ -1,0 +1,246 @@
+"""A question with every answer filled in, and where each answer comes from."""
+
+from dataclasses import dataclass, replace
+
+from calibration.published import PublishedCorpus, PublishedTable
+from policies import TASK_TYPES, ModelSize, UnknownNameError
+
+from .._recipe import Corpus
+from .._recommendation import Assumption
+from .._request import Have, Objective, RecommendationRequest
+from ..cost import Gpus, Workload, default_gpus
+from ..evidence import OwnEvidence, PublishedEvidence
+
+__all__ = ["Question", "check_task", "resolve"]
+
+_CORPORA: tuple[PublishedCorpus, ...] = ("general", "math-centric")
+_TOLERANCE = 0.01
+_HORIZON_DAYS = 365.0
+NO_TEACHER = "none"
+_USUAL_TEACHER = "Qwen3-235B-A22B"
+"""The teacher of arXiv 2509.22193v2, section 2.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, every default filled in.
+
+    Attributes:
+        request: What was said.
+        size: Size to train, `None` for any.
+        cap: Largest size that may be trained and served, `None` without a limit.
+        family: Published task type that speaks for the asked one, `None` if none does.
+        is_proxy: `family` only shares the answer format with the asked task type.
+        corpus: Corpus of what is to be trained.
+        other: The other published corpus, where the corpus is a published one.
+        prior: Published corpora that are the prior for this corpus.
+        objective: What matters most.
+        tolerance: Accuracy that may be lost in expectation by acting now.
+        workload: The training set that costs are computed for.
+        are_lengths_given: Whether answer and trace lengths were said or measured.
+        gpus: What it is trained on.
+        queries_per_day: Traffic, `None` if not said.
+        horizon_days: Days that traffic is counted for.
+        teacher: Who writes traces, `None` for nobody.
+        have: What is there already.
+        assumptions: Every answer, given or taken by default.
+    """
+
+    request: RecommendationRequest
+    size: ModelSize | None
+    cap: ModelSize | None
+    family: str | None
+    is_proxy: bool
+    corpus: Corpus
+    other: PublishedCorpus | None
+    prior: tuple[PublishedCorpus, ...]
+    objective: Objective
+    tolerance: float
+    workload: Workload
+    are_lengths_given: bool
+    gpus: Gpus
+    queries_per_day: float | None
+    horizon_days: float
+    teacher: str | None
+    have: Have
+    assumptions: tuple[Assumption, ...]
+
+    @property
+    def task_type(self) -> str:
+        """Return the asked task type."""
+        return self.request.task_type
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Return whether answers are open-ended, as far as that is known."""
+        name = self.family or self.task_type
+        return name.endswith("-oe") or self.request.answer_format == "oe"
+
+    @property
+    def is_corpus_published(self) -> bool:
+        """Return whether figures were published for this corpus."""
+        return self.corpus in _CORPORA
+
+
+def check_task(request: RecommendationRequest, table: PublishedTable, own: frozenset[str]) -> None:
+    """Refuse a task type that nothing is known about and whose format was not said.
+
+    Args:
+        request: The request.
+        table: The published table.
+        own: Task types of the user's cells.
+
+    Raises:
+        UnknownNameError: It is neither known nor explained; names close ones.
+    """
+    known = {*table.task_types, *TASK_TYPES, *own}
+    if request.task_type not in known and request.answer_format is None:
+        error = UnknownNameError("task type", request.task_type, known)
+        error.hint = f"{error.hint}; for one of your own say its format: --format mc or oe"
+        raise error
+
+
+def resolve(
+    request: RecommendationRequest,
+    evidence: PublishedEvidence,
+    own: OwnEvidence,
+    *,
+    has_pairs: bool = False,
+) -> Question:
+    """Fill in what was not said.
+
+    Args:
+        request: What was said.
+        evidence: Published figures.
+        own: The user's cells at the asked size, which lengths are taken from.
+        has_pairs: The user measured a pair of recipes at some size.
+    """
+    table = evidence.table
+    corpus: Corpus = request.corpus or ("own" if own.arms or has_pairs else "general")
+    published: list[PublishedCorpus] = [one for one in _CORPORA if one == corpus]
+    family = request.task_type if request.task_type in table.task_types else None
+    is_proxy = family is None and request.answer_format is not None
+    if is_proxy:
+        family = f"general-{request.answer_format}"
+    workload, lengths = _workload(request, own)
+    gpus = _gpus(request)
+    teacher = None if request.teacher == NO_TEACHER else request.teacher or _USUAL_TEACHER
+    question = Question(
+        request=request,
+        size=request.size,
+        cap=request.max_size or request.size,
+        family=family,
+        is_proxy=is_proxy,
+        corpus=corpus,
+        other=next((one for one in _CORPORA if published and one != corpus), None),
+        prior=tuple(published) or _CORPORA,
+        objective=request.objective or "balanced",
+        tolerance=_TOLERANCE if request.tolerance is None else request.tolerance,
+        workload=workload,
+        are_lengths_given=lengths != "",
+        gpus=gpus,
+        queries_per_day=request.queries_per_day,
+        horizon_days=request.horizon_days or _HORIZON_DAYS,
+        teacher=teacher,
+        have=request.have or "base",
+        assumptions=(),
+    )
+    return _with_assumptions(question, own, lengths)
+
+
+def _workload(request: RecommendationRequest, own: OwnEvidence) -> tuple[Workload, str]:
+    """Return the workload, and where its lengths come from ("" for the defaults)."""
+    default = Workload()
+    answer, ratio, source = request.answer_tokens, request.trace_ratio, ""
+    if request.trace_source:
+        source = request.trace_source
+    elif answer is not None or ratio is not None:
+        source = "given"
+    ift, reasoning = own.find(0.0), own.find(1.0)
+    if ift is not None and reasoning is not None and ift.mean_tokens > 0:
+        if answer is None:
+            answer = round(ift.mean_tokens, 2)
+        if ratio is None:
+            ratio = round(max(reasoning.mean_tokens / ift.mean_tokens, 0.01), 3)
+        source = source or "your measured answers"
+    workload = Workload(
+        n_rows=request.n_examples or default.n_rows,
+        prompt_tokens=request.prompt_tokens or default.prompt_tokens,
+        answer_tokens=answer or default.answer_tokens,
+        trace_ratio=ratio or default.trace_ratio,
+    )
+    return workload, source
+
+
+def _gpus(request: RecommendationRequest) -> Gpus:
+    gpus = request.gpus or default_gpus()
+    if request.gpu_price is None:
+        return gpus
+    return Gpus.parse(str(gpus), usd_per_hour=request.gpu_price)
+
+
+def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Question:
+    """Return the question with the list of its answers, in the order of the command line."""
+    request, workload = question.request, question.workload
+    given = request.given
+    found: list[Assumption] = []
+
+    def say(name: str, value: object, is_given: bool, text: str) -> None:
+        found.append(Assumption(name=name, value=str(value), is_given=is_given, text=text))
+
+    if request.size is None:
+        say("size", "any", True, "every published size is compared")
+    else:
+        say("size", request.size, True, "the size to train")
+    cap = "none" if question.cap is None else question.cap
+    larger = "what may be trained and served; --max-size, or --size any, lifts it"
+    say("max-size", cap, "max_size" in given, larger)
+    say("task", request.task_type, True, _task_text(question))
+    corpus_text = {
+        "general": "1.3M general pairs: the published corpus that a mixed one resembles most",
+        "math-centric": "300K math pairs",
+        "code": "no accuracy is published for a code corpus",
+        "own": "no published corpus speaks for it",
+    }[question.corpus]
+    say("corpus", question.corpus, "corpus" in given, corpus_text)
+    objective_text = {
+        "balanced": "accuracy against training and serving costs",
+        "accuracy": "accuracy at any price within the caps",
+        "training": "cheap training",
+        "inference": "cheap answers",
+        "total": "training and serving together",
+    }[question.objective]
+    say("objective", question.objective, "objective" in given, objective_text)
+    budget = "no limit"
+    say("train-budget", request.train_budget or budget, "train_budget" in given, "of one training")
+    say("infer-budget", request.infer_budget or budget, "infer_budget" in given, "of one query")
+    if question.queries_per_day is None:
+        say("traffic", "not said", False, "serving costs are per query only")
+    else:
+        days = f"for {question.horizon_days:g} days"
+        say("traffic", f"{question.queries_per_day:g} queries a day", True, days)
+    say("gpu", question.gpus, "gpus" in given, question.gpus.price_note)
+    teacher_text = "writes direct answers and traces; its own cost is not counted"
+    if question.teacher is None:
+        teacher_text = "nobody writes traces"
+    say("teacher", question.teacher or NO_TEACHER, "teacher" in given, teacher_text)
+    say("have", question.have, "have" in given, "what training starts from")
+    say("n-examples", f"{workload.n_rows:,}", "n_examples" in given, "rows, one epoch")
+    where = lengths or "a default; --trace-length measures yours"
+    say("prompt-tokens", f"{workload.prompt_tokens:g}", "prompt_tokens" in given, "mean of a row")
+    say("answer-tokens", f"{workload.answer_tokens:g}", "answer_tokens" in given, where)
+    ratio = (
+        lengths or "published: 5 to 20, here their geometric mean; --trace-length measures yours"
+    )
+    say("trace-ratio", f"{workload.trace_ratio:g}", "trace_ratio" in given, ratio)
+    points = f"{100 * question.tolerance:g} points"
+    say("tolerance", points, "tolerance" in given, "expected loss at which a leaning decides")
+    return replace(question, assumptions=tuple(found))
+
+
+def _task_text(question: Question) -> str:
+    if question.is_proxy:
+        return f"not published; its format is that of {question.family}"
+    if question.family is None:
+        return "not published"
+    return "published for 0.5B to 14B"

@@ -1,0 +1,164 @@
+"""`advisor export` from its flags to what it prints."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from advisor import RecommendationRequest, recommend
+from advisor.cli import main
+from policies import ModelSize
+
+PairsFile = Callable[..., Path]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    def command(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["advisor", "export", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return command
+
+
+def asked(pairs: Path, out: Path, **more: object) -> list[object]:
+    flags: dict[str, object] = {
+        "to": "trl",
+        "size": "3B",
+        "task": "math-oe",
+        "data": pairs,
+        "out": out,
+        **more,
+    }
+    return [part for name, value in flags.items() for part in (f"--{name}", value)]
+
+
+def test_the_recommended_recipe_is_exported(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = run(*asked(pairs_file(), out, corpus="general"))
+    assert said.code == 0, said.err
+    request = RecommendationRequest(
+        size=ModelSize.parse("3B"), task_type="math-oe", corpus="general"
+    )
+    answer = recommend(request)
+    (chosen,) = [option for option in answer.options if option.id == answer.verdict.option]
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["recipe"]["label"] == chosen.recipe.label
+    assert manifest["why"] == answer.verdict.text
+    assert answer.verdict.text in (out / "README.md").read_text("utf-8")
+    assert f"bash {out}/launch.sh" in said.out
+    assert "writing the rows" in said.err
+    assert "writing the rows" not in said.out
+
+
+def test_an_abstention_exports_nothing_and_says_how_to_choose(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = run(*asked(pairs_file(), out, task="contract-qa", format="oe", size="1.5B"))
+    assert said.code == 6
+    assert said.out == ""
+    assert "--ratio 0.25 --order ift_then_reasoning" in said.err
+    assert not out.exists()
+
+
+def test_a_recipe_by_hand_needs_no_advice(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = run(*asked(pairs_file(), out, task="contract-qa", size="1.5B", ratio=0.5))
+    assert said.code == 0, said.err
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["recipe"]["label"] == "ift_then_reasoning@0.5"
+    assert manifest["why"] == "chosen by hand"
+
+
+def test_json_is_one_document_with_the_manifest(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    said = run(*asked(pairs_file(), out, ratio=1), "--json")
+    document = json.loads(said.out)
+    assert document["schema_version"] == 1
+    assert document["manifest"] == json.loads((out / "manifest.json").read_text("utf-8"))
+    assert document["commands"] == [
+        "trl sft --config 1_sft.yaml --accelerate_config zero3 --num_processes 8"
+    ]
+
+
+def test_a_dry_run_says_that_nothing_was_written(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    said = run(*asked(pairs_file(), tmp_path / "out", ratio=1), "--dry-run")
+    assert said.code == 0
+    assert "was not written" in said.out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("library", ["trl", "axolotl", "llamafactory"])
+def test_every_library_gets_a_folder_that_can_be_started(
+    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path, library: str
+) -> None:
+    out = tmp_path / "out"
+    said = run(*asked(pairs_file(), out, to=library, ratio=0.25))
+    assert said.code == 0, said.err
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["library"]["name"] == library
+    assert "1_sft.yaml" in manifest["files"]
+    assert "1_sft.yaml" in (out / "launch.sh").read_text("utf-8")
+
+
+REFUSED: list[tuple[dict[str, Any], int, str]] = [
+    ({"to": "trll"}, 2, "trl"),
+    ({"ratio": 0.5, "order": "reasoning_then_ift"}, 2, "never train on direct answers"),
+    ({"ratio": 0.5, "order": "sideways"}, 2, "mixed"),
+    ({"ratio": 1.5}, 2, "--ratio"),
+    ({"order": "mixed"}, 2, "--ratio"),
+    ({"method": "grpo", "ratio": 0.5}, 2, "no --ratio"),
+    ({"method": "rlhf"}, 2, "grpo"),
+    ({"ratio": 1, "then": "dpo"}, 2, "grpo"),
+    ({"ratio": 1, "then": "grpo", "to": "llamafactory"}, 2, "trl or axolotl"),
+    ({"ratio": 1, "gpus": 5}, 2, "5 GPUs"),
+    ({"ratio": 1, "gpu": "h1000"}, 2, "h100"),
+    ({"ratio": 1, "size": "3X"}, 2, "3X"),
+    ({"ratio": 1, "size": "900B"}, 2, "100B"),
+    ({"ratio": 1, "max-length": 50}, 2, "cut answers off"),
+    ({"ratio": 1, "data": "missing.jsonl"}, 3, "missing.jsonl"),
+    ({"ratio": 1, "exclude": "missing.jsonl"}, 3, "missing.jsonl"),
+    ({"ratio": 1, "tokenizer": "./missing.json"}, 3, "missing.json"),
+    ({"ratio": 0.001}, 2, "cannot be met"),
+]
+
+
+@pytest.mark.parametrize(("flags", "code", "hint"), REFUSED)
+def test_bad_input_is_one_clear_error(
+    run: Callable[..., Said],
+    pairs_file: PairsFile,
+    tmp_path: Path,
+    flags: dict[str, Any],
+    code: int,
+    hint: str,
+) -> None:
+    said = run(*asked(pairs_file(), tmp_path / "out", **flags))
+    assert said.code == code, said.err
+    assert hint in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert not (tmp_path / "out").exists()

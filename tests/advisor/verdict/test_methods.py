@@ -1,0 +1,106 @@
+from typing import Any
+
+import pytest
+
+from tests.advisor.verdict.asking import ask, codes, pair, reason_codes
+
+
+def status(answer: Any) -> dict[str, str]:
+    return {advice.method: advice.status for advice in answer.methods}
+
+
+def test_with_a_teacher_distillation_is_advised_and_the_rest_comes_later() -> None:
+    found = status(ask("3B", "math-oe"))
+    assert found["distillation"] == "advised"
+    assert found["rl-after-distillation"] == "later"
+    assert found["tops"] == found["iter-sft"] == found["iter-dpo"] == "later"
+    assert found["grpo"] == found["backtracking"] == "not-advised"
+
+
+def test_direct_answers_need_no_method_at_all() -> None:
+    assert "advised" not in status(ask("3B", "general-mc")).values()
+
+
+def test_without_a_teacher_reasoning_is_learned_by_reinforcement() -> None:
+    answer = ask("3B", "math-oe", teacher="none")
+    assert answer.verdict.action == "grpo"
+    assert answer.recommended is not None
+    assert answer.recommended.recipe.label == "grpo"
+    assert status(answer)["distillation"] == "impossible"
+    assert any("pre-check" in stage.title for stage in answer.plan)
+
+
+@pytest.mark.parametrize(("rate", "action"), [(0.01, "ift"), (0.3, "grpo"), (0.99, "ift")])
+def test_reinforcement_without_signal_is_not_advised(rate: float, action: str) -> None:
+    answer = ask("3B", "math-oe", teacher="none", pass_rate=rate)
+    assert answer.verdict.action == action
+    if action == "ift":
+        assert "no-signal" in reason_codes(answer)
+        assert status(answer)["grpo"] == "not-advised"
+
+
+def test_pass_rate_is_quoted_with_the_share_of_prompts_that_teach() -> None:
+    answer = ask("3B", "math-oe", teacher="none", pass_rate=0.3)
+    text = " ".join(reason.text for reason in answer.verdict.reasons)
+    assert "at a pass rate of 30%, 94% of the prompts" in text
+
+
+def test_measured_direct_accuracy_stands_in_for_the_pass_rate() -> None:
+    answer = ask("3B", "math-oe", cells=pair(0.01, 0.3), teacher="none")
+    assert answer.verdict.action == "ift"
+    assert "no-signal" in reason_codes(answer)
+
+
+def test_model_trained_on_direct_answers_gets_the_second_part_only() -> None:
+    whole = ask("3B", "math-oe")
+    answer = ask("3B", "math-oe", have="ift")
+    assert answer.verdict.action == "distil"
+    assert answer.recommended is not None
+    assert whole.recommended is not None
+    assert answer.recommended.train_flops < whole.recommended.train_flops
+    commands = " ".join(stage.command or "" for stage in answer.plan)
+    assert "--base-model YOUR-IFT-MODEL" in commands
+    assert "--n-rows 75000" in commands
+    kept = ask("3B", "general-mc", have="ift")
+    assert kept.verdict.action == "ift"
+    assert "keep" in kept.verdict.text
+
+
+def test_model_that_reasons_is_shortened_or_reinforced_never_tuned_on_direct_answers() -> None:
+    short = ask("3B", "math-oe", have="reasoning")
+    assert short.verdict.action == "tops"
+    assert any("advisor data tops" in (stage.command or "") for stage in short.plan)
+    accurate = ask("3B", "math-oe", have="reasoning", objective="accuracy")
+    assert accurate.verdict.action == "rl_after_distillation"
+    hopeless = ask("3B", "math-oe", have="reasoning", objective="accuracy", pass_rate=0.99)
+    assert hopeless.verdict.action == "tops"
+    direct = ask("0.5B", "general-mc", have="reasoning")
+    assert direct.verdict.action == "ift"
+    assert "ift-after-reasoning" in reason_codes(direct)
+
+
+def test_search_without_a_teacher_gets_backtracking_traces() -> None:
+    cells = pair(0.2, 0.5, task_type="search-oe")
+    answer = ask("3B", "search-oe", cells=cells, teacher="none", answer_format="oe")
+    assert answer.verdict.action == "backtracking"
+    assert status(answer)["backtracking"] == "advised"
+
+
+def test_mixed_training_warns_of_its_cliff_and_only_there() -> None:
+    assert "mixed-above-half" in codes(ask("3B", "math-oe", objective="inference"))
+    assert "mixed-above-half" not in codes(ask("3B", "math-oe"))
+    assert "mixed-above-half" not in codes(ask("3B", "math-oe", objective="accuracy"))
+
+
+def test_aime_sized_samples_are_warned_of_where_they_are_usual() -> None:
+    assert "aime-sized" in codes(ask("3B", "math-oe"))
+    assert "aime-sized" not in codes(ask("3B", "general-oe"))
+
+
+def test_memory_that_does_not_fit_is_warned_of_with_a_cure() -> None:
+    from advisor.cost import Gpus
+
+    answer = ask("14B", "math-oe", gpus=Gpus.parse("1xa100"))
+    text = next(warning.text for warning in answer.warnings if warning.code == "memory")
+    assert "take" in text or "LoRA" in text
+    assert "memory" not in codes(ask("3B", "math-oe"))
