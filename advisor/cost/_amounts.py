@@ -93,4 +93,7 @@ def refuse_unless_within(what: str, value: float, low: float, high: float, hint:
 
 def written(value: float) -> str:
     """Return a number so that reading it gives the same number."""
+    short = f"{value:g}"
+    if float(short) == value:
+        return short.replace("e+", "e")
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

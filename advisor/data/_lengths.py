@@ -110,6 +110,14 @@ class _Row:
     prompt: int | None
     ift: int | None
     is_given: bool
+    """Whether the file gives the length of the trace."""
+    n_given_tokens: int
+    """Tokens of trace and prompt that the file gives: nothing about them is approximate."""
+
+    def n_row_tokens(self, counter: TokenCounter) -> int:
+        """Return the length of the row as a sequence, on the long side."""
+        n_tokens = self.reasoning + (self.prompt or 0)
+        return row_tokens(n_tokens - self.n_given_tokens, counter) + self.n_given_tokens
 
 
 def measure_lengths(source: Pairs | Path, counter: TokenCounter) -> TraceLengths:
@@ -138,12 +146,13 @@ def measure_lengths(source: Pairs | Path, counter: TokenCounter) -> TraceLengths
     else:
         check_file(path)
         rows = _trace_rows(path, counter.count, n, named)
-    reasoning, prompt, ift = array("Q"), array("Q"), array("Q")
+    reasoning, prompt, ift, whole = array("Q"), array("Q"), array("Q"), array("Q")
     for row in rows:
         reasoning.append(row.reasoning)
         # A direct answer or a prompt has at least one token, so that 0 can stand for none.
         prompt.append(row.prompt or 0)
         ift.append(row.ift or 0)
+        whole.append(row.n_row_tokens(counter))
         n["given"] += row.is_given
     if not reasoning:
         left_out = [
@@ -156,9 +165,7 @@ def measure_lengths(source: Pairs | Path, counter: TokenCounter) -> TraceLengths
         )
     paired = array("Q", compress(reasoning, ift))
     direct = array("Q", filter(None, ift))
-    lengths = sorted(
-        row_tokens(own + before, counter) for own, before in zip(reasoning, prompt, strict=True)
-    )
+    lengths = sorted(whole)
     return TraceLengths(
         path=path,
         n=len(reasoning),
@@ -192,11 +199,17 @@ def ratio_of_means(numerators: "array[int]", denominators: "array[int]") -> Inte
 
 def _pair_row(pair: Pair, count: Callable[[str], int]) -> _Row:
     return _Row(
-        reasoning=pair.reasoning_tokens or count(pair.reasoning),
-        prompt=pair.prompt_tokens or count(pair.prompt),
-        ift=pair.ift_tokens or count(pair.ift),
+        reasoning=pair.reasoning_tokens or _counted(count, pair.reasoning),
+        prompt=pair.prompt_tokens or _counted(count, pair.prompt),
+        ift=pair.ift_tokens or _counted(count, pair.ift),
         is_given=pair.reasoning_tokens is not None,
+        n_given_tokens=(pair.reasoning_tokens or 0) + (pair.prompt_tokens or 0),
     )
+
+
+def _counted(count: Callable[[str], int], text: str) -> int:
+    """Return the number of tokens, at least 1: a tokenizer may drop words that it does not know."""
+    return max(1, count(text))
 
 
 def _trace_rows(
@@ -228,6 +241,7 @@ def _trace_row(value: Mapping[str, object], count: Callable[[str], int]) -> _Row
     tokens, reasoning_tokens, prompt, ift = given
     reasoning = reasoning_tokens if reasoning_tokens is not None else tokens
     is_given = reasoning is not None
+    n_given_tokens = (reasoning or 0) + (prompt or 0)
     if reasoning is None:
         text = read_text(value, "reasoning")
         if isinstance(text, Unfit):
@@ -237,15 +251,15 @@ def _trace_row(value: Mapping[str, object], count: Callable[[str], int]) -> _Row
             return trace
         if trace.cut is not None:
             return Unfit(trace.cut, "cut")
-        reasoning = count(trace.text)
+        reasoning = _counted(count, trace.text)
     if prompt is None and value.get("prompt") is not None:
         text = read_text(value, "prompt")
         if isinstance(text, Unfit):
             return text
-        prompt = count(text)
+        prompt = _counted(count, text)
     if ift is None and value.get("ift") is not None:
         text = read_text(value, "ift")
         if isinstance(text, Unfit):
             return text
-        ift = count(strip_empty_thought(text) or text)
-    return _Row(reasoning, prompt, ift, is_given)
+        ift = _counted(count, strip_empty_thought(text) or text)
+    return _Row(reasoning, prompt, ift, is_given, n_given_tokens)

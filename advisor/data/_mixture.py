@@ -161,7 +161,12 @@ def write_mixture(
                 os.fsync(stream.fileno())
             files.append(tally.file(PurePosixPath(subfolder, name).as_posix(), kind))
             lengths += tally.lengths
-    n_answer_tokens = sum(file.n_answer_tokens for file in files)
+        n_answer_tokens = sum(file.n_answer_tokens for file in files)
+        if n_answer_tokens == 0:
+            raise InvalidInputError(
+                f"{counter.name} finds no token in any answer",
+                hint="give the tokenizer of the base model",
+            )
     ordered = sorted(lengths)
     return Mixture(
         files=tuple(files),

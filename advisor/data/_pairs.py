@@ -76,6 +76,7 @@ class Pairs:
     n_apart: int
     broken: tuple[BrokenLine, ...]
     cut: tuple[BrokenLine, ...]
+    _n_exclude: int = field(repr=False)
     _keep_cut: bool = field(repr=False)
     _state: FileState = field(repr=False)
     _index: _Index = field(repr=False)
@@ -160,6 +161,11 @@ class Pairs:
                 f"{self.n_excluded:,} {of} {_is(self.n_excluded)} left out, because the prompt is"
                 " one of the evaluation"
             )
+        elif self._n_exclude:
+            notes.append(
+                f"none of the {self._n_exclude:,} prompts to keep out was found: only the same text"
+                " is recognised, up to letter case and white space, not another wording of it"
+            )
         if self.n_untagged:
             notes.append(
                 f"{self.n_untagged:,} of {len(self):,} reasoning texts {_is(self.n_untagged)} trained"
@@ -241,6 +247,7 @@ def read_pairs(
         n_apart=n["apart"],
         broken=tuple(named["broken"]),
         cut=tuple(named["cut"]),
+        _n_exclude=len(excluded),
         _keep_cut=keep_cut,
         _state=state,
         _index=index,

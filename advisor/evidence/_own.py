@@ -42,7 +42,7 @@ class OwnArm:
         accuracy: Unweighted mean over the tasks, with its interval.
         n: Graded answers over the tasks.
         n_policies: How many policies the policy was the most accurate of.
-        mean_tokens: Mean generated tokens.
+        mean_tokens: Mean generated tokens, `None` if unknown.
         mean_flops: Mean inference FLOPs per query, `None` if unknown.
     """
 
@@ -53,7 +53,7 @@ class OwnArm:
     accuracy: Estimate
     n: int
     n_policies: int
-    mean_tokens: float
+    mean_tokens: float | None
     mean_flops: float | None
 
 
@@ -315,6 +315,7 @@ def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
         )
         for cell in cells
     ]
+    tokens = [cell.mean_tokens for cell in cells if math.isfinite(cell.mean_tokens)]
     flops = [cell.mean_flops for cell in cells if cell.mean_flops is not None]
     return OwnArm(
         reasoning_ratio=ratio,
@@ -324,6 +325,6 @@ def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
         accuracy=mean_estimate(estimates),
         n=sum(cell.n for cell in cells),
         n_policies=n_policies,
-        mean_tokens=sum(cell.mean_tokens for cell in cells) / len(cells),
+        mean_tokens=sum(tokens) / len(tokens) if len(tokens) == len(cells) else None,
         mean_flops=sum(flops) / len(flops) if len(flops) == len(cells) else None,
     )

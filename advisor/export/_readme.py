@@ -61,7 +61,12 @@ def _data(export: Export) -> str:
         f" {file.n_answer_tokens:,} | {file.p99_tokens:,} | {file.max_tokens:,} |"
         for file in export.files
     ]
-    counted = "exactly" if export.is_exact else "approximately, on the long side for lengths"
+    counted = f"Tokens were counted with {export.counter_name}."
+    if not export.is_exact:
+        counted = (
+            "Tokens were counted approximately, lengths on the long side; `--tokenizer` counts"
+            " exactly."
+        )
     lines = [
         "## Data",
         "",
@@ -69,7 +74,7 @@ def _data(export: Export) -> str:
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
-        f"Tokens were counted {counted}, with {export.counter_name}.",
+        counted,
     ]
     if export.reasoning_ratio is not None and export.reasoning_token_share is not None:
         lines.append(
@@ -115,9 +120,13 @@ def _describe(run: TrainingRun) -> str:
     what = "adapters (LoRA)" if run.is_lora else "all weights"
     return (
         f"{run.method.value} of {what} of `{run.base_model}`, {run.n_steps:,} steps of {unit},"
-        f" {run.n_epochs} epoch(s), learning rate {run.learning_rate:g} ({shape}), rows of up to"
-        f" {run.max_length:,} tokens, {run.n_gpus} GPU(s)."
+        f" {_count(run.n_epochs, 'epoch')}, learning rate {run.learning_rate:g} ({shape}), rows of up to"
+        f" {run.max_length:,} tokens, {_count(run.n_gpus, 'GPU')}."
     )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _range(values: Range) -> str:
@@ -127,7 +136,9 @@ def _range(values: Range) -> str:
 def _usd(cost: TrainingCost) -> str:
     if cost.usd is None:
         return ""
-    return f", {cost.usd.low:,.0f} to {cost.usd.high:,.0f} USD ({cost.price_note})"
+    digits = 0 if cost.usd.low >= 10 else 2
+    low, high = f"{cost.usd.low:,.{digits}f}", f"{cost.usd.high:,.{digits}f}"
+    return f", {low} to {high} USD ({cost.price_note})"
 
 
 def _launch(export: Export, requirements: Sequence[str]) -> str:
@@ -155,9 +166,8 @@ def _checks(export: Export) -> str:
     if run.warmup_steps:
         step = min(20, run.warmup_steps)
         lines.append(
-            f"- The learning rate of step {step} is about"
-            f" {run.learning_rate * step / run.warmup_steps:.2g}"
-            " (linear warm-up). 0 or the full rate at once means that the schedule was not read."
+            f"- The learning rate of step {step} is about {_rate(run, step):.2g}. The full rate at"
+            " step 1 means that the warm-up was not read."
         )
     lines += _token_check(run, {file.name: file for file in export.files})
     if run.grpo is not None:
@@ -179,6 +189,15 @@ def _checks(export: Export) -> str:
         " rows: a shorter maximum length cuts answers off.",
     ]
     return "\n".join(lines)
+
+
+def _rate(run: TrainingRun, step: int) -> float:
+    """Return the learning rate of a step of the warm-up.
+
+    Source: `get_wsd_schedule` of transformers rises from `min_lr_ratio`, not from 0.
+    """
+    start = run.min_lr_ratio if run.decay_steps else 0.0
+    return run.learning_rate * (start + (1.0 - start) * step / run.warmup_steps)
 
 
 def _token_check(run: TrainingRun, files: dict[str, DataFile]) -> list[str]:

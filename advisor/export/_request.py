@@ -44,7 +44,7 @@ class ExportRequest:
         is_lora: Train low-rank adapters instead of all weights.
         packing: Put several rows into one sequence; not for ordered recipes.
         seed: Seed of the mixture and of training.
-        n_rows: Rows to train on; `None` takes all.
+        n_rows: Rows to train on, in each of two domains; `None` takes all.
         exclude: JSONL files of evaluation questions that must not be trained on.
         then: A stage after supervised training.
         n_generations: Completions per prompt of GRPO.

@@ -121,13 +121,22 @@ def _mixtures(
 ) -> None:
     """Write one stage of supervised training, or one per domain."""
     recipe = request.recipe
-    names = ["1_sft"]
+    names, trained = ["1_sft"], frozenset[str]()
     if recipe.order is Order.DOMAIN_GENERAL_THEN_MATH:
         names = ["1_general", "2_math"]
         recipe = recipe.model_copy(update={"order": Order.MIXED})
     limit = context_tokens(base_model)
     for name, path in zip(names, request.data, strict=True):
         pairs = _read(request, path, excluded, staged)
+        repeated = pairs.prompt_hashes() & trained if trained else frozenset[str]()
+        if repeated:
+            staged.notes.append(
+                f"{path.name}: {len(repeated):,} prompts were in the stage before and are left out"
+            )
+            excluded |= repeated
+            pairs = read_pairs(path, exclude=excluded)
+        if name != names[-1]:
+            trained = pairs.prompt_hashes()
         note(f"measuring {len(pairs):,} pairs of {path} with {staged.counter.name}")
         pairs, max_length = _fitting(request, pairs, excluded, limit, staged)
         note(f"writing the rows of stage {name}")

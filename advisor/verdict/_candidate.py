@@ -50,6 +50,9 @@ class Cost:
         wall_hours: Hours of the run.
         usd: US dollars, `None` without a price.
         formula: How the FLOPs came about.
+        basis: `exact` for a known architecture, else how its coefficients were found; empty for
+            what is not supervised training.
+        over_six_nd: FLOPs / those of the shortcut `6 N D`; `None` where that says nothing.
     """
 
     flops: float
@@ -59,6 +62,8 @@ class Cost:
     wall_hours: Range
     usd: Range | None
     formula: str
+    basis: str = ""
+    over_six_nd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,11 @@ class Builder:
         nominal = nominal_size(self.evidence.table, size)
         spent = training_cost(nominal, 1.0, rows, gpus=self.question.gpus)
         note = f"only its {rows.n_rows:,} reasoning rows are trained: direct answers are there"
-        return self._checked(replace(whole, cost=_cost(spent, 1.0), notes=(*whole.notes, note)))
+        return self._checked(
+            replace(
+                whole, cost=_cost(spent, 1.0, network(nominal).basis), notes=(*whole.notes, note)
+            )
+        )
 
     def own(self, size: ModelSize, arm: OwnArm) -> Candidate:
         """Return what the user measured."""
@@ -287,7 +296,7 @@ class Builder:
         nominal = nominal_size(self.evidence.table, size)
         workload = self.question.workload
         spent = training_cost(nominal, ratio, workload, gpus=self.question.gpus)
-        return _cost(spent, token_share(ratio, workload.trace_ratio))
+        return _cost(spent, token_share(ratio, workload.trace_ratio), network(nominal).basis)
 
     def _inference(
         self, size: ModelSize, recipe: PublishedRecipe
@@ -339,7 +348,7 @@ class Builder:
         return replace(candidate, total_flops=total, broken=tuple(broken))
 
 
-def _cost(spent: TrainingCost, share: float) -> Cost:
+def _cost(spent: TrainingCost, share: float, basis: str) -> Cost:
     return Cost(
         spent.flops,
         spent.n_tokens,
@@ -348,6 +357,8 @@ def _cost(spent: TrainingCost, share: float) -> Cost:
         spent.wall_hours,
         spent.usd,
         spent.formula,
+        basis,
+        spent.over_six_nd,
     )
 
 

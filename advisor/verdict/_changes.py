@@ -120,10 +120,11 @@ def _variants(draft: Draft, facts: Facts) -> Iterator[_Variant]:
         )
         if costs[0] is not None and costs[1] is not None and costs[0] < costs[1]:
             budget = f"{costs[1]:.2g}"
-            below = InferBudget.parse(f"{(costs[0] * costs[1]) ** 0.5:.3g}")
+            amount = f"{(costs[0] * costs[1]) ** 0.5:.2e}"
+            below = InferBudget.parse(amount)
             yield _Variant(
                 f"a query may cost less than {budget} FLOPs",
-                f"--infer-budget {below}",
+                f"--infer-budget {amount}",
                 {"infer_budget": below},
             )
     if request.teacher != "none" and question.have != "reasoning":
@@ -176,8 +177,9 @@ def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Chan
         return None
     n = questions_needed(0.05)
     side = "less" if wants else "more"
+    turning = f"{100 * high:+.0f}" if round(100 * high) else "0"
     return Change(
-        condition=f"your own {where} pair shows a gain of {side} than {100 * high:+.0f} points on "
+        condition=f"your own {where} pair shows a gain of {side} than {turning} points on "
         f"{n} questions",
         arguments="",
         action=other.action,

@@ -1,5 +1,6 @@
 """From comparisons to a choice: which recipe, which size, or to measure first."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -115,7 +116,9 @@ def _set_regret(draft: Draft) -> None:
         gap = difference(compared.reasoning.accuracy, chosen.accuracy)
         draft.regret = None if gap.value is None else expected_loss(gap.value, gap.sd)
     elif chosen.recipe.reasoning_ratio == 0.0:
-        draft.regret = expected_loss(compared.gain.value, compared.gain.sd)
+        # What breaks a budget could not have been chosen, so nothing is lost by not choosing it.
+        could = compared.reasoning.is_feasible
+        draft.regret = expected_loss(compared.gain.value, compared.gain.sd) if could else None
     elif chosen.accuracy.value is None or chosen.recipe.reasoning_ratio == 1.0:
         draft.regret = expected_loss(-compared.gain.value, compared.gain.sd)
 
@@ -313,9 +316,9 @@ def _decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     elif objective == "accuracy":
         chosen = best
     elif objective == "inference":
-        chosen = min(equal, key=lambda arm: (arm.mean_tokens, arm.reasoning_ratio))
+        chosen = min(equal, key=lambda arm: (arm.mean_tokens or math.inf, arm.reasoning_ratio))
     else:
-        chosen = min(equal, key=lambda arm: (arm.reasoning_ratio, arm.mean_tokens))
+        chosen = min(equal, key=lambda arm: (arm.reasoning_ratio, arm.mean_tokens or math.inf))
     draft.is_leaning = draft.is_leaning or chosen.n < 100
     gap = difference(best.accuracy, chosen.accuracy)
     if gap.value is not None:

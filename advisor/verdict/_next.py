@@ -104,7 +104,8 @@ def _pair(
             after = math.hypot(carried, standard_error)
         after = sd * after / math.hypot(sd, after)
         value = value_of_sample(prior.value, sd, after)
-        per_exaflop = 100 * value / ((train + (measure or 0.0)) / _EXA)
+        spent = train + (measure or 0.0)
+        per_exaflop = 100 * value / (spent / _EXA) if spent else None
     if is_own:
         text = f"more questions for your pair at {size}: {n} show a difference of the size you saw"
     elif size < target:

@@ -157,11 +157,13 @@ def _workload(request: RecommendationRequest, own: OwnEvidence) -> tuple[Workloa
     elif answer is not None or ratio is not None:
         source = "given"
     ift, reasoning = own.find(0.0), own.find(1.0)
-    if ift is not None and reasoning is not None and ift.mean_tokens > 0:
+    short = None if ift is None else ift.mean_tokens
+    long = None if reasoning is None else reasoning.mean_tokens
+    if short is not None and long is not None and short > 0:
         if answer is None:
-            answer = round(ift.mean_tokens, 2)
+            answer = round(short, 2)
         if ratio is None:
-            ratio = round(max(reasoning.mean_tokens / ift.mean_tokens, 0.01), 3)
+            ratio = round(max(long / short, 0.01), 3)
         source = source or "your measured answers"
     workload = Workload(
         n_rows=request.n_examples or default.n_rows,
@@ -233,7 +235,7 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
         lengths or "published: 5 to 20, here their geometric mean; --trace-length measures yours"
     )
     say("trace-ratio", f"{workload.trace_ratio:g}", "trace_ratio" in given, ratio)
-    points = f"{100 * question.tolerance:g} points"
+    points = f"{100 * question.tolerance:g} percentage points"
     say("tolerance", points, "tolerance" in given, "expected loss at which a leaning decides")
     return replace(question, assumptions=tuple(found))
 

@@ -1,45 +1,34 @@
 """Put a recommendation together: verdict, options, evidence, cautions, and what comes next."""
 
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from policies import Mode
-
-from .._recipe import Method, Recipe
+from .._recipe import Order, Recipe
 from .._recommendation import (
-    Accuracy,
-    Confidence,
-    CostRange,
     Difference,
     EvidenceItem,
-    MemoryNeed,
-    RecipeOption,
     Recommendation,
-    Stage,
     Verdict,
 )
 from .._request import RecommendationRequest
-from ..cost import Range, memory_per_gpu, smallest_n_gpus
 from ..evidence import OwnEvidence, PublishedEvidence, check_cells, own_evidence, own_pairs
-from ..inference import Estimate, Point, difference, front_probabilities, nominal_size
+from ..inference import Estimate, difference
 from ._candidate import Builder, Candidate, unique
 from ._cautions import conflicts, warnings
 from ._changes import changes
 from ._choice import Draft, decide
 from ._comparison import Facts
 from ._methods import adapt, advise_methods
-from ._next import calibrate_command, next_measurements, prior_of
+from ._next import next_measurements, prior_of
+from ._options import cost_formula, letter, listed, options
+from ._plan import plan
 from ._question import check_task, resolve
-from ._words import percent
+from ._verdict_text import confidence, verdict_text
 
 if TYPE_CHECKING:
     from calibration import Cell, OutcomeRecord
 
 __all__ = ["recommend"]
-
-_SHOWN = 12
-"""Options are listed up to here; the rest of many sizes would hide the answer."""
 
 
 def recommend(
@@ -115,15 +104,18 @@ def _set_fallback(draft: Draft, facts: Facts) -> None:
     feasible = [one for one in draft.candidates if one.is_feasible]
     prior = prior_of(draft, facts)
     wants_reasoning = (prior.value or 0.0) > facts.question.tolerance
-    order = [0.25, 0.0, 1.0] if wants_reasoning else [0.0, 0.25, 1.0]
-    ranked = sorted(feasible, key=lambda one: order.index(one.recipe.reasoning_ratio))
-    draft.fallback = ranked[0] if ranked else None
+    # Of recipes with reasoning the one with least of it, which costs least.
+    safe = [one for one in feasible if one.recipe.order is not Order.REASONING_THEN_IFT]
+    ranked = sorted(safe, key=lambda one: one.recipe.reasoning_ratio)
+    reasoning = [one for one in ranked if one.recipe.reasoning_ratio > 0]
+    preferred = reasoning or ranked if wants_reasoning else ranked
+    draft.fallback = preferred[0] if preferred else None
 
 
 def _document(draft: Draft, facts: Facts) -> Recommendation:
     named = [one for one in (draft.chosen, draft.fallback) if one is not None]
-    candidates = _listed(unique([*draft.candidates, *named]), named)
-    letters = {one.recipe: ascii_uppercase[index] for index, one in enumerate(candidates)}
+    candidates = listed(unique([*draft.candidates, *named]), named)
+    letters = {one.recipe: letter(index) for index, one in enumerate(candidates)}
     cautions, quoted = warnings(draft, facts)
     methods = advise_methods(draft, facts)
     estimates = [*(one.accuracy for one in candidates), draft.gain, *draft.quoted, *quoted]
@@ -133,16 +125,16 @@ def _document(draft: Draft, facts: Facts) -> Recommendation:
         verdict=Verdict(
             action=draft.action,
             option=None if draft.chosen is None else letters[draft.chosen.recipe],
-            text=_verdict_text(draft, facts),
-            confidence=_confidence(draft),
+            text=verdict_text(draft, facts),
+            confidence=confidence(draft),
             is_leaning=draft.is_leaning and draft.chosen is not None,
             expected_regret=None if draft.regret is None else round(draft.regret, 6),
             fallback=_fallback_letter(draft, letters),
             reasons=tuple(draft.reasons),
         ),
-        options=_options(candidates, facts),
+        options=options(candidates, facts),
         differences=tuple(_differences(draft, candidates, letters)),
-        plan=tuple(_plan(draft, facts)),
+        plan=tuple(plan(draft, facts)),
         methods=tuple(methods),
         evidence=tuple(
             EvidenceItem(
@@ -161,7 +153,7 @@ def _document(draft: Draft, facts: Facts) -> Recommendation:
         changes=(),
         next_measurements=tuple(next_measurements(draft, facts)),
         assumptions=facts.question.assumptions,
-        cost_formula=candidates[0].cost.formula if candidates else "",
+        cost_formula=cost_formula(candidates),
     )
 
 
@@ -169,86 +161,6 @@ def _fallback_letter(draft: Draft, letters: dict[Recipe, str]) -> str | None:
     if draft.action != "abstain" or draft.fallback is None:
         return None
     return letters[draft.fallback.recipe]
-
-
-def _listed(candidates: list[Candidate], named: Sequence[Candidate]) -> list[Candidate]:
-    """Return the options to list: all of a few, else the front and what the verdict names."""
-    if len(candidates) <= _SHOWN:
-        return candidates
-    chances = _front(candidates)
-    keep = [
-        one
-        for one, chance in zip(candidates, chances, strict=True)
-        if one.recipe in {other.recipe for other in named} or (chance or 0.0) >= 0.05
-    ]
-    return keep[:_SHOWN] if all(one in keep[:_SHOWN] for one in named) else keep
-
-
-def _front(candidates: Sequence[Candidate]) -> list[float | None]:
-    feasible = [one for one in candidates if one.is_feasible]
-    points = [Point(one.accuracy, (one.cost.flops, one.inference_flops)) for one in feasible]
-    chances = dict(zip((one.recipe for one in feasible), front_probabilities(points), strict=True))
-    return [chances.get(one.recipe) for one in candidates]
-
-
-def _options(candidates: Sequence[Candidate], facts: Facts) -> tuple[RecipeOption, ...]:
-    return tuple(
-        _option(one, ascii_uppercase[index], chance, facts)
-        for index, (one, chance) in enumerate(zip(candidates, _front(candidates), strict=True))
-    )
-
-
-def _option(one: Candidate, letter: str, chance: float | None, facts: Facts) -> RecipeOption:
-    estimate, cost = one.accuracy, one.cost
-    return RecipeOption(
-        id=letter,
-        size=one.size,
-        recipe=one.recipe,
-        accuracy=Accuracy(
-            value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
-            basis=estimate.basis,
-            cells=tuple(dict.fromkeys(ref.id for ref in estimate.refs)),
-        ),
-        train_flops=_digits(cost.flops),
-        train_tokens=_digits(cost.n_tokens),
-        reasoning_token_share=round(cost.reasoning_token_share, 4),
-        gpu_hours=_range(cost.gpu_hours),
-        wall_hours=_range(cost.wall_hours),
-        train_usd=None if cost.usd is None else _range(cost.usd),
-        memory=_memory(one, facts),
-        answer_tokens=None if one.answer_tokens is None else _digits(one.answer_tokens),
-        inference_flops=None if one.inference_flops is None else _digits(one.inference_flops),
-        inference_basis=one.inference_basis,
-        total_flops=None if one.total_flops is None else _digits(one.total_flops),
-        is_feasible=one.is_feasible,
-        why_not=one.broken,
-        p_front=chance,
-        notes=one.notes,
-    )
-
-
-def _memory(one: Candidate, facts: Facts) -> tuple[MemoryNeed, ...]:
-    """Return what one GPU holds, for full fine-tuning and LoRA, one longest row at a time."""
-    question = facts.question
-    tokens = facts.sequence_tokens(one.recipe.reasoning_ratio)
-    nominal = nominal_size(facts.evidence.table, one.size)
-    needs: list[MemoryNeed] = []
-    for method in ("full", "lora"):
-        need = memory_per_gpu(nominal, sequence_tokens=tokens, gpus=question.gpus, method=method)
-        enough = smallest_n_gpus(nominal, sequence_tokens=tokens, gpus=question.gpus, method=method)
-        needs.append(
-            MemoryNeed(
-                method=method,
-                low_bytes=_digits(need.total.low),
-                high_bytes=_digits(need.total.high),
-                dominant=need.dominant,
-                fits=need.fits,
-                n_gpus_needed=enough,
-            )
-        )
-    return tuple(needs)
 
 
 def _differences(
@@ -282,137 +194,3 @@ def _differences(
                 gap = difference(compared.reasoning.accuracy, larger.accuracy)
                 add(compared.reasoning, larger, gap)
     return found
-
-
-def _confidence(draft: Draft) -> Confidence:
-    """Return the weakest basis that the verdict needs."""
-    if draft.chosen is None:
-        return "none"
-    if draft.chosen.accuracy.value is None:
-        return "rule"
-    if draft.gain.value is not None:
-        return draft.gain.basis
-    return draft.chosen.accuracy.basis
-
-
-def _verdict_text(draft: Draft, facts: Facts) -> str:
-    question, chosen = facts.question, draft.chosen
-    size = question.size or "any size"
-    if chosen is None:
-        text = f"Abstain: {size} on {question.task_type}."
-        if draft.reasons:
-            text = f"Abstain for {size} on {question.task_type}: {draft.reasons[-1].text}."
-        if draft.fallback is not None:
-            recipe = draft.fallback.recipe
-            text += f" What loses least if you must act today: {recipe.size} {recipe.label}."
-        return text
-    ratio = chosen.recipe.reasoning_ratio
-    what = {
-        "ift": "on direct answers (IFT)",
-        "reasoning": "on reasoning traces alone",
-        "sequential": f"on IFT rows first, then about {ratio:.0%} (up to 50%) reasoning rows",
-        "mixed": f"on a shuffled mixture with about {ratio:.0%} (less than 50%) reasoning rows",
-        "scale_ift": "on direct answers (IFT): a larger model instead of reasoning",
-        "distil": "further: distil reasoning rows, 25-50% of all, onto the IFT model you have",
-        "grpo": "by reinforcement learning with checked answers (GRPO), after the pre-check",
-        "tops": "further on its own shortest correct answers (TOPS)",
-        "rl_after_distillation": "further by reinforcement learning (GRPO)",
-        "backtracking": "on traces with retracted steps, written by a search program",
-        "abstain": "",
-    }[draft.action]
-    if chosen.accuracy.value is not None and 0 < ratio < 1:
-        what = f"with the recipe {chosen.recipe.label}"
-    if draft.action == "ift" and question.have == "ift":
-        what = "no further: keep the model trained on direct answers"
-    data = "your data" if chosen.recipe.corpus == "own" else f"{chosen.recipe.corpus} corpus"
-    figure = "no accuracy is known for it"
-    if chosen.accuracy.value is not None:
-        figure = f"{percent(chosen.accuracy)}, {chosen.accuracy.basis}"
-    text = f"Train {chosen.size} {what} ({data}; {figure})."
-    if draft.compared is not None:
-        ift, reasoning = draft.compared.ift.accuracy, draft.compared.reasoning.accuracy
-        text += (
-            f" At {draft.compared.size} on {question.task_type}, IFT has {percent(ift)} and "
-            f"reasoning alone {percent(reasoning)}."
-        )
-    larger = draft.larger or draft.tied
-    if larger is not None and draft.action != "scale_ift" and not larger.is_feasible:
-        verb = "reaches reasoning" if draft.larger is not None else "ties with reasoning"
-        text += (
-            f" If {larger.size} may be trained and served, its IFT ({percent(larger.accuracy)}) "
-            f"{verb} for less."
-        )
-    return text
-
-
-def _plan(draft: Draft, facts: Facts) -> list[Stage]:
-    """Return what to run, in order."""
-    chosen, question = draft.chosen, facts.question
-    if chosen is None:
-        return []
-    size, task, recipe = str(chosen.size), question.task_type, chosen.recipe
-    corpus = {"math-centric": "math"}.get(recipe.corpus, recipe.corpus)
-    folder = f"train/{task}-{size}"
-    export = (
-        f"advisor export --to trl --size {size} --task {task} --data PAIRS.jsonl --out {folder}"
-    )
-    stages: list[Stage] = []
-    if draft.action == "tops":
-        stages.append(
-            Stage(
-                title="sample every effort and keep the shortest correct answers",
-                command="advisor data tops --backend openai --base-url URL --model YOUR-MODEL "
-                "--tasks TRAINING-QUESTIONS.jsonl --efforts reasoning@1024,reasoning@4096,"
-                f"reasoning@max --out data/{task}-tops",
-            )
-        )
-    elif recipe.method is Method.GRPO:
-        stages.append(
-            Stage(
-                title="pre-check: 8 samples of 100 training prompts; go on if 5% to 95% are right",
-                command="advisor calibrate --backend openai --base-url URL --model YOUR-MODEL "
-                f"--tasks TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max "
-                f"--limit 100 --repeats 8 --out runs/{task}-{size}-signal",
-            )
-        )
-        stages.append(
-            Stage(title="write the data and the configuration", command=f"{export} --method grpo")
-        )
-    else:
-        if recipe.reasoning_ratio > 0 and question.teacher is not None:
-            title = (
-                f"let {question.teacher} answer each training prompt with and without thinking; "
-                "keep the correct ones as PAIRS.jsonl (prompt, ift, reasoning)"
-            )
-            stages.append(Stage(title=title, command=None))
-        arguments = f" --ratio {recipe.reasoning_ratio:g}"
-        if draft.action == "distil":
-            n_rows = round(recipe.reasoning_ratio * question.workload.n_rows)
-            arguments = f" --ratio 1 --n-rows {n_rows} --base-model YOUR-IFT-MODEL"
-        elif 0 < recipe.reasoning_ratio < 1:
-            arguments += f" --order {recipe.order.value}"
-        if recipe.corpus != "own":
-            arguments += f" --corpus {corpus}"
-        title = "write the mixture in order and the configuration"
-        stages.append(Stage(title=title, command=export + arguments))
-    stages.append(Stage(title="train", command=f"bash {folder}/launch.sh"))
-    stages.append(
-        Stage(
-            title="measure what was trained, then ask again with --table",
-            command=_measure(task, size, recipe.label, recipe.reasoning_ratio),
-        )
-    )
-    return stages
-
-
-def _measure(task: str, size: str, label: str, ratio: float) -> str:
-    mode = Mode.IFT if ratio == 0 else Mode.REASONING
-    return calibrate_command(task, size, label, mode, 737)
-
-
-def _range(value: Range) -> CostRange:
-    return CostRange(low=_digits(value.low), mid=_digits(value.mid), high=_digits(value.high))
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -341,3 +342,55 @@ def test_preferences_are_trained_on(pairs: Path, tmp_path: Path) -> None:
     assert len(steps) == 2
     # Before anything is learned both answers are as likely as under the reference: log 2.
     assert steps[0]["loss"] == pytest.approx(0.6931, abs=0.001)
+
+
+def test_the_readme_tells_the_learning_rate_that_the_scheduler_gives(
+    pairs: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    rows = [json.loads(line) for line in pairs.read_text("utf-8").splitlines()]
+    many = tmp_path / "many.jsonl"
+    many.write_text(
+        "".join(
+            json.dumps({**row, "prompt": f"{copy}: {row['prompt']}"}) + "\n"
+            for copy in range(40)
+            for row in rows
+        ),
+        "utf-8",
+    )
+    made = export(many, tmp_path / "out")
+    values = yaml.safe_load((tmp_path / "out" / "1_sft.yaml").read_text("utf-8"))
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], values["learning_rate"])
+    schedule = get_scheduler(
+        values["lr_scheduler_type"],
+        optimiser,
+        num_warmup_steps=values["warmup_steps"],
+        num_training_steps=made.runs[0].n_steps,
+        scheduler_specific_kwargs=values["lr_scheduler_kwargs"],
+    )
+    rates = [schedule.get_last_lr()[0]]
+    for _ in range(made.runs[0].n_steps or 0):
+        optimiser.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    step, told = re.findall(r"learning rate of step (\d+) is about ([\d.e-]+)\.", readme)[0]
+    assert float(told) == pytest.approx(rates[int(step)], rel=0.05)
+    # The peak is reached and held, and the end is a tenth of it.
+    assert max(rates) == values["learning_rate"] == rates[len(rates) // 2]
+    assert rates[-1] == pytest.approx(values["learning_rate"] / 10)
+
+
+def test_reinforcement_learns_from_answers_that_differ(pairs: Path, tmp_path: Path) -> None:
+    export(
+        *(pairs, tmp_path / "out", 1.0, Order.MIXED, Method.GRPO),
+        base_model=str(MODEL.with_name("pocket-xs")),
+    )
+    steps = train(
+        *(tmp_path / "out", "1_grpo", "--per_device_train_batch_size", "32", "--max_steps", "2"),
+        *("--gradient_accumulation_steps", "1", "--use_vllm", "false", "--temperature", "1.5"),
+    )
+    # Where all answers to a prompt get the same reward, nothing is learned.
+    assert any(entry["frac_reward_zero_std"] < 1 and entry["grad_norm"] > 0 for entry in steps)

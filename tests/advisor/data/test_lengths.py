@@ -208,6 +208,39 @@ def test_the_interval_of_the_ratio_agrees_with_a_paired_bootstrap(write_lines: W
     assert abs(interval.high - reference.high) < 0.08 * interval.width
 
 
+def test_given_counts_are_not_stretched_as_approximate_ones_are(write_lines: WriteLines):
+    found = measure_lengths(
+        write_lines([{"tokens": 1000, "prompt_tokens": 100}], name="given.jsonl"), load_counter()
+    )
+    text = {"tokens": 1000, "prompt": "What is 1 + 1?"}
+    counter = load_counter()
+    with_text = measure_lengths(write_lines([text], name="text.jsonl"), counter)
+
+    assert found.max_tokens == 1100 + TEMPLATE_TOKENS
+    n_prompt = counter.count("What is 1 + 1?")
+    assert with_text.max_tokens == 1000 + math.ceil(1.3 * n_prompt) + TEMPLATE_TOKENS
+
+
+def test_a_text_that_a_tokenizer_drops_still_counts(write_lines: WriteLines):
+    class Deaf(WordCounter):
+        def count(self, text: str) -> int:
+            return 0
+
+    found = measure_lengths(write_lines([{"prompt": "a", "ift": "b", "reasoning": "c"}]), Deaf())
+
+    assert (found.mean_reasoning_tokens, found.n_paired) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["prompt", "ift", "reasoning"])
+def test_a_field_that_is_no_text_breaks_the_line(write_lines: WriteLines, name: str):
+    sound = {"prompt": "a", "ift": "b", "reasoning": "c"}
+
+    found = measure_lengths(write_lines([sound, sound | {name: ["a"]}]), WORDS)
+
+    assert (found.n, found.n_broken) == (1, 1)
+    assert f"{name!r} is a list" in found.broken[0].problem
+
+
 @given(
     st.lists(st.integers(0, 10**9), min_size=1, max_size=300),
     st.integers(1, 100),

@@ -1,5 +1,7 @@
 """Writing a mixture: counts, order, disjoint prompts, and nothing half-written."""
 
+import errno
+import gzip
 import hashlib
 import itertools
 import json
@@ -7,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -387,6 +390,60 @@ def test_data_that_change_while_they_are_written_leave_nothing(
     path.write_bytes(path.read_bytes()[:-1] + b" \n")
 
     with pytest.raises(DataFileError, match="written to while it was read"):
+        write_mixture(pairs, recipe(0.5), tmp_path / "out", counter=COUNTER)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_knows_no_word_of_the_answers_is_refused(
+    make_pairs: MakePairs, tmp_path: Path
+):
+    class Deaf:
+        name = "deaf"
+        is_exact = True
+        upper_factor = 1.0
+
+        def count(self, text: str) -> int:
+            return 0
+
+    with pytest.raises(InvalidInputError, match="deaf finds no token in any answer"):
+        write_mixture(read_pairs(make_pairs(9)), recipe(0), tmp_path / "out", counter=Deaf())
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_mixture_stays_if_the_new_one_cannot_take_its_place(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pairs, out = read_pairs(make_pairs(20)), tmp_path / "out"
+    write_mixture(pairs, recipe(0.5), out, counter=COUNTER)
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "fresh":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match="cannot be written: Input/output error"):
+        write_mixture(pairs, recipe(0), out, counter=COUNTER, force=True)
+
+    assert [path.name for path in out.iterdir()] == ["mix"]
+    assert [path.name for path in (out / "mix").iterdir()] == ["00_mixed.jsonl"]
+
+
+def test_a_compressed_file_needs_room_to_be_read_in_any_order(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    packed = tmp_path / "pairs.jsonl.gz"
+    packed.write_bytes(gzip.compress(make_pairs(30).read_bytes()))
+    pairs = read_pairs(packed)
+
+    def full(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(DataFileError, match="cannot be unpacked: No space left on device"):
         write_mixture(pairs, recipe(0.5), tmp_path / "out", counter=COUNTER)
 
     assert not (tmp_path / "out").exists()

@@ -221,6 +221,15 @@ def test_prompts_of_an_evaluation_are_left_out(write_lines: Callable[..., Path])
     assert prompt_hash("What is  Two?") not in by_file.prompt_hashes()
 
 
+def test_an_evaluation_of_which_nothing_was_found_says_what_is_recognised(
+    write_lines: Callable[..., Path],
+):
+    pairs = read_pairs(write_lines([SOUND]), exclude=["1+1? Put the answer in a box.", "5?"])
+
+    assert (len(pairs), pairs.n_excluded) == (1, 0)
+    assert pairs.notes[0].startswith("none of the 2 prompts to keep out was found: only the same")
+
+
 def test_an_evaluation_with_an_unreadable_question_is_refused(write_lines: Callable[..., Path]):
     path = write_lines([{"question": "a"}, {"id": 3}, "oops"], name="evaluation.jsonl")
 
@@ -242,6 +251,21 @@ def test_a_file_written_to_meanwhile_is_noticed(make_pairs: Callable[..., Path])
 
     with pytest.raises(DataFileError, match="written to while it was read"):
         list(pairs)
+
+
+def test_a_file_that_grows_while_it_is_read_is_noticed(
+    make_pairs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    path = make_pairs(50)
+
+    def hash_late(path: Path) -> str:
+        path.write_bytes(path.read_bytes() + b"\n")
+        return "0" * 64
+
+    monkeypatch.setattr("advisor.data._pairs.hash_file", hash_late)
+
+    with pytest.raises(DataFileError, match="written to while it was read"):
+        read_pairs(path)
 
 
 def test_a_file_changed_under_the_same_size_and_time_is_noticed(make_pairs: Callable[..., Path]):

@@ -271,6 +271,16 @@ def test_domain_stages_take_two_files_and_continue_each_other(
     assert launch.index("1_general.yaml") < launch.index("2_math.yaml")
 
 
+def test_a_prompt_of_both_domains_is_trained_on_once(pairs_file: PairsFile, tmp_path: Path) -> None:
+    general, math = pairs_file(40, name="general.jsonl"), pairs_file(30, name="math.jsonl")
+    shared = general.read_text("utf-8").splitlines(keepends=True)[:4]
+    math.write_text(math.read_text("utf-8") + "".join(shared), "utf-8")
+    how = recipe(1.0, Order.DOMAIN_GENERAL_THEN_MATH)
+    made = ask((general, math), tmp_path / "out", how)
+    assert [run.n_rows for run in made.runs] == [40, 30]
+    assert any("math.jsonl: 4 prompts were in the stage before" in note for note in made.notes)
+
+
 def test_a_second_file_without_domains_is_refused(pairs_file: PairsFile, tmp_path: Path) -> None:
     files = (pairs_file(name="a.jsonl"), pairs_file(name="b.jsonl"))
     with pytest.raises(InvalidInputError, match="expected 1"):

@@ -229,6 +229,34 @@ def test_ranks_tell_how_often_the_lowest_effort_was_shortest(run: Path, tmp_path
     assert ranks.shares == ((0.5, 0.0, 0.5), (0.5, 0.5, 0.0), (0.0, 0.5, 0.5))
 
 
+def test_answers_of_one_length_have_no_rank(tmp_path: Path) -> None:
+    outcomes = [said("1+1", n, policy=policy) for n, policy in ((7, LOW), (9, MEDIUM), (9, HIGH))]
+    ranks = build(write_run(tmp_path / "run", outcomes), tmp_path / "out").report.ranks
+    assert ranks is not None
+    assert (ranks.n, ranks.n_tied, ranks.shares) == (0, 1, ())
+
+
+def test_self_improvement_takes_first_samples_and_the_iterative_sets_all(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "run",
+        [
+            said("1+1", 700, policy=LOW),
+            said("1+1", 50, policy=LOW, repeat=1),
+            said("1+1", 600, policy=HIGH),
+            said("1+1", 40, Outcome.WRONG, policy=HIGH, repeat=1),
+        ],
+    )
+    data = build(run, tmp_path / "out")
+    assert thoughts(rows(tmp_path / "out", "tops_sft.jsonl")) == ["reasoning@max 0: 600 tokens"]
+    assert thoughts(rows(tmp_path / "out", "iter_sft.jsonl")) == ["reasoning@100 1: 50 tokens"]
+    (pair,) = rows(tmp_path / "out", "dpo.jsonl")
+    assert "50 tokens" in pair["chosen"][0]["content"]
+    assert data.report.n_per_question == (4, 4)
+    saving = data.report.saving_per_effort
+    assert saving is not None
+    assert (saving.mean_shortest, saving.mean_random) == (600, 650)
+
+
 def test_the_saving_is_against_the_mean_correct_answer_of_each_question(
     run: Path, tmp_path: Path
 ) -> None:

@@ -152,6 +152,14 @@ def test_wrong_answers_longer_and_shorter_than_the_chosen_one_give_two_pairs() -
     assert pairs == [(40, 90, PairKind.LONGEST_WRONG), (40, 10, PairKind.SHORTEST_WRONG)]
 
 
+def test_of_equally_long_answers_the_lower_effort_and_then_the_earlier_sample_counts() -> None:
+    places = [(1, 0), (0, 1), (0, 2)]
+    right = [Attempt(effort, repeat, 5, RIGHT) for effort, repeat in places]
+    wrong = [Attempt(effort, repeat, 9, WRONG) for effort, repeat in places]
+    (pair,) = preference_pairs([*right, *wrong])
+    assert (pair.chosen, pair.rejected) == (right[1], wrong[1])
+
+
 @pytest.mark.parametrize("text", ["300", "0", "11.4%", "12.5"])
 def test_gaps_round_trip(text: str) -> None:
     assert str(MinGap.parse(text)) == text

@@ -259,3 +259,13 @@ def test_any_cells_give_an_honest_answer(
     answer = recommend(request, cells=cells)
     check_honest(answer, own=True)
     assert recommend(request, cells=cells) == answer
+
+
+def test_many_recipes_of_ones_own_and_no_direct_answers_still_get_a_page() -> None:
+    cells = tuple(
+        cell(0.5, "reasoning@max", recipe=f"mixed@{ratio / 100:g}", model=f"m{ratio}")
+        for ratio in range(1, 40)
+    )
+    answer = ask("3B", "math-oe", cells=cells, corpus="own")
+    assert answer.verdict.action == "abstain"
+    assert answer.verdict.fallback is not None
