@@ -19,7 +19,7 @@ _COMMON = frozenset(
     b" what when there were one two then return def import else".split()
 )
 _ENGLISH_SHARE = 0.2
-"""Share of such words from which a text is English; English text has 0.26-0.43, text in 15 other
+"""Share of such words from which a text is English; English text has 0.26-0.43, text in 16 other
 languages, tables and JSON at most 0.06."""
 
 _WORD_TOKENS = 1.1
@@ -49,9 +49,13 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 class ApproximateCounter:
     """Counts words, digits, punctuation and characters of other scripts, each with its weight.
 
-    Words of a text that is not English cost more the longer they are. Weights were fitted to
-    the tokenizer of Qwen2.5 on 4,000 documents of mathematics, code, prose, tables and 15
-    languages, and rounded up.
+    Words of a text that is not English cost more the longer they are. Weights were fitted to the
+    tokenizer of Qwen2.5, which takes every digit by itself, on documents of mathematics, code,
+    prose, tables and 17 languages, and rounded up. Mean error by kind, on the same documents:
+    English, mathematics and code -3% to +7%, tables and JSON +12%, other languages -9% to +18%,
+    except Swahili -21% and Telugu -23%; 99.7% of the documents have at most `upper_factor` times
+    the tokens counted. Vocabularies with few characters of a script need up to three times as
+    many for it: give a tokenizer there.
     """
 
     name: str = "approximation"

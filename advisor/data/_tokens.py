@@ -131,8 +131,4 @@ def _library() -> Any:
     try:
         return importlib.import_module("tokenizers")
     except ImportError as error:
-        raise MissingPrerequisiteError(
-            "the module 'tokenizers' is not installed",
-            hint="pip install tokenizers, or give no tokenizer to count approximately",
-            code="missing-extra",
-        ) from error
+        raise MissingPrerequisiteError.extra("tokenizers", "tokenizers") from error

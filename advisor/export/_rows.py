@@ -11,8 +11,15 @@ from typing import NamedTuple, TypeAlias, cast
 
 from policies import DataFileError
 
-from ..data import TEMPLATE_TOKENS, BrokenLine, Pairs, TokenCounter, prompt_hash
-from ..data._lines import describe_lines, read_objects
+from ..data import (
+    TEMPLATE_TOKENS,
+    BrokenLine,
+    Pairs,
+    TokenCounter,
+    describe_lines,
+    prompt_hash,
+    read_objects,
+)
 from ._request import DataFile
 from ._reward import is_right
 

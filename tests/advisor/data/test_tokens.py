@@ -188,7 +188,7 @@ def test_a_hub_that_gives_no_tokenizer_is_an_error_with_its_reason(
 def test_a_missing_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
 
-    with pytest.raises(MissingPrerequisiteError, match="pip install tokenizers"):
+    with pytest.raises(MissingPrerequisiteError, match=r"thinkroute\[tokenizers\]"):
         load_counter(str(POCKET))
 
 

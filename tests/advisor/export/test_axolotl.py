@@ -154,6 +154,7 @@ def test_reinforcement_and_preferences_are_not_packed() -> None:
     """`sample_packing` is refused with `rl`."""
     for run in (GRPO, DPO, replace(DPO, packing=True)):
         assert "sample_packing" not in config(run)
+        assert config(run)["attn_implementation"] == "sdpa"
 
 
 def test_preferences_keep_their_strength() -> None:
