@@ -18,10 +18,6 @@ _WORDS = {
     "rule": "it needs a rule that was stated without figures, so its accuracy is not known",
     "none": "nothing measured or published supports a choice",
 }
-_EXPORT = "advisor export"
-_DATA = {"tops": "TOPS.jsonl", "iter-sft": "TOPS.jsonl", "dpo": "PREFERENCES.jsonl"}
-_USUAL_BASES = frozenset({"0.5B", "1.5B", "3B", "7B", "14B"})
-"""Sizes that `advisor export` knows a base model of; its module is too heavy to be asked."""
 _FROM = {"measured": "measured", "published-fit": "fit", "lengths": "lengths"}
 
 
@@ -80,7 +76,7 @@ def _verdict(page: Page, answer: "Recommendation") -> None:
     if verdict.expected_regret is not None:
         page.text(
             "expected loss against the better of direct answers and reasoning:"
-            f" {_points(verdict.expected_regret)}"
+            f" {points(verdict.expected_regret)}"
         )
     chosen = answer.recommended
     if chosen is not None:
@@ -124,7 +120,7 @@ def _options(page: Page, answer: "Recommendation") -> None:
                 _marked(answer, option),
                 str(option.size),
                 recipe_words(option),
-                _corpus(option),
+                printed_corpus(option),
                 _accuracy(option.accuracy),
                 option.accuracy.basis,
                 "-" if option.p_front is None else f"{100 * option.p_front:.0f}%",
@@ -157,12 +153,12 @@ def _costs(page: Page, answer: "Recommendation") -> None:
     header += ["total"] * has_total
     rows: list[list[str]] = []
     for option in options:
-        usd = "-" if option.train_usd is None else _amount(option.train_usd.mid)
+        usd = "-" if option.train_usd is None else amount(option.train_usd.mid)
         rows.append(
             [
                 _marked(answer, option),
                 flops(option.train_flops),
-                _range(option.gpu_hours),
+                cost_range(option.gpu_hours),
                 *([usd] * has_usd),
                 flops(option.inference_flops),
                 _FROM.get(option.inference_basis or "", "-"),
@@ -216,10 +212,10 @@ def _needs(page: Page, answer: "Recommendation") -> None:
     page.section("NEEDS")
     share = f"{100 * option.reasoning_token_share:.0f}% of the answer tokens"
     what = f", {share} in reasoning traces" if option.reasoning_token_share else ""
-    usd = "" if option.train_usd is None else f", {_range(option.train_usd)} USD"
+    usd = "" if option.train_usd is None else f", {cost_range(option.train_usd)} USD"
     page.text(
         f"row {option.id}: {flops(option.train_tokens)} training tokens{what};"
-        f" {_range(option.wall_hours)} hours on all GPUs{usd}"
+        f" {cost_range(option.wall_hours)} hours on all GPUs{usd}"
     )
     for need in option.memory:
         if need.fits:
@@ -312,9 +308,9 @@ def _next(page: Page, answer: "Recommendation") -> None:
         if one.measure_flops is not None:
             cost += f", {flops(one.measure_flops)} to answer"
         if one.value is not None:
-            cost += f"; worth {_points(one.value)} of accuracy in expectation"
+            cost += f"; worth {points(one.value)} of accuracy in expectation"
         if one.value_per_exaflop is not None:
-            cost += f", {_points(one.value_per_exaflop / 100)} per 1e18 FLOPs"
+            cost += f", {points(one.value_per_exaflop / 100)} per 1e18 FLOPs"
         page.text(cost, bullet="   ")
         for command in one.commands if number == 1 else ():
             page.command(command, indent=3)
@@ -350,69 +346,8 @@ def _export(page: Page, answer: "Recommendation") -> None:
     page.text("or --to axolotl, --to llamafactory; another row: --row LETTER")
 
 
-def export_command(answer: "Recommendation", option: "RecipeOption") -> str:
-    """Return the command that writes an option as files that a training library runs.
-
-    For the option to be trained it is the one in the plan. Words in capitals are to be replaced: the user's data, and the model to start from where it
-    is not the usual base of the size.
-    """
-    planned = [one.command for one in answer.plan if (one.command or "").startswith(_EXPORT)]
-    if option.id == answer.verdict.option and planned and planned[0]:
-        return planned[0]
-    request, recipe = answer.request, option.recipe
-    method = recipe.method.value
-    parts = [f"{_EXPORT} --to trl --size {option.size} --task {request.task_type}"]
-    if request.corpus is not None:
-        parts.append(f"--corpus {recipe.corpus}")
-    if method == "sft":
-        parts.append(f"--ratio {recipe.reasoning_ratio:g} --order {recipe.order.value}")
-    else:
-        parts.append(f"--method {method}")
-    if request.have in {"ift", "reasoning"} or str(option.size) not in _USUAL_BASES:
-        parts.append("--base-model YOUR-MODEL")
-    if request.gpus is not None:
-        parts.append(f"--gpus {request.gpus.n} --gpu {request.gpus.name}")
-    if request.gpu_price is not None:
-        parts.append(f"--gpu-price {request.gpu_price:g}")
-    name = f"{option.size}-{recipe.label if method == 'sft' else method}".replace("@", "-")
-    parts.append(f"--data {_DATA.get(method, 'PAIRS.jsonl')} --out train/{name}")
-    return " ".join(parts)
-
-
-def describe_option(option: "RecipeOption") -> str:
-    """Return an option in words, such as `3B, IFT -> 25% reasoning, general corpus`."""
-    return f"{option.size}, {recipe_words(option)}, {_corpus(option)} corpus"
-
-
-def recipe_words(option: "RecipeOption") -> str:
-    """Return a recipe in few words."""
-    recipe = option.recipe
-    if recipe.method.value != "sft":
-        return recipe.method.value.upper()
-    share = f"{100 * recipe.reasoning_ratio:.3g}% reasoning"
-    words = {
-        "ift": "IFT",
-        "reasoning": "reasoning",
-        f"mixed@{recipe.reasoning_ratio:g}": f"mixed, {share}",
-        f"ift_then_reasoning@{recipe.reasoning_ratio:g}": f"IFT -> {share}",
-    }
-    return words.get(recipe.label, recipe.label)
-
-
-def flops(value: float | None) -> str:
-    """Return FLOPs such as `4.2e18`, or `-` if they are not known."""
-    if not value:
-        return "-" if value is None else "0"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
 def _marked(answer: "Recommendation", option: "RecipeOption") -> str:
     return f"> {option.id}" if option.id == answer.verdict.option else f"  {option.id}"
-
-
-def _corpus(option: "RecipeOption") -> str:
-    return {"math-centric": "math"}.get(option.recipe.corpus, option.recipe.corpus)
 
 
 def _accuracy(accuracy: "Accuracy") -> str:
@@ -421,20 +356,3 @@ def _accuracy(accuracy: "Accuracy") -> str:
     return f"{100 * accuracy.value:.1f} [{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
 
 
-def _points(share: float) -> str:
-    """Return a share of 1 in percentage points."""
-    points = 100 * share
-    return "under 0.01 points" if 0 <= points < 0.01 else f"{points:.2g} points"
-
-
-def _range(cost: "CostRange | None") -> str:
-    if cost is None:
-        return "-"
-    low, mid, high = map(_amount, (cost.low, cost.mid, cost.high))
-    return f"{mid} ({low}-{high})"
-
-
-def _amount(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

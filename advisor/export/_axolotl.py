@@ -93,7 +93,8 @@ def _is_sharded(run: TrainingRun) -> bool:
 def _model(run: TrainingRun) -> list[Entry]:
     entries = [Entry("base_model", run.base_model)]
     if run.chat_template is None:
-        entries.append(Entry("chat_template", "tokenizer_default", "the base model's own"))
+        why = "the base model's own; it must write thoughts as they stand"
+        entries.append(Entry("chat_template", "tokenizer_default", why))
     else:
         entries += [
             Entry("chat_template", "jinja"),

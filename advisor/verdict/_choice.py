@@ -133,8 +133,7 @@ def _decide_at(draft: Draft, facts: Facts, size: ModelSize) -> None:
         return
     if comparison is None:
         _list_unsupported(draft, facts, size)
-        fallback = _fallback(draft.candidates, size)
-        draft.abstain(fallback, no_evidence(facts, size))
+        draft.abstain(None, no_evidence(facts, size))
         return
     draft.compared, draft.gain = comparison, comparison.gain
     _list(draft, facts, comparison)
@@ -221,12 +220,6 @@ def _list_unsupported(draft: Draft, facts: Facts, size: ModelSize) -> None:
         build.mixture(size, corpus, Order.MIXED),
         build.pure(size, corpus, 1.0, NO_ESTIMATE),
     ]
-
-
-def _fallback(candidates: Sequence[Candidate], size: ModelSize) -> Candidate | None:
-    """Return direct answers at the size: what costs least to train and to serve."""
-    pure = [one for one in candidates if one.recipe.reasoning_ratio == 0 and one.size == size]
-    return next((one for one in pure if one.is_feasible), None)
 
 
 def _stays_with_ift(facts: Facts) -> bool:

@@ -111,7 +111,7 @@ def _pair(
     elif size < target:
         text = (
             f"a {size} pair trained on your data, one on direct answers and one on reasoning: "
-            f"carried up to {target}; where that was tried, the sign was right in 79 of 80 cases (95% "
+            f"carried up to {target}; where that was tried, the sign was right in 79 of 80 cases (96% "
             "with 2.5 points of noise)"
         )
     else:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal, TypeAlias, cast
 
 from policies import ModelSize, ThinkrouteError, UnknownNameError
@@ -98,7 +98,7 @@ class PublishedRow:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is derived from the rows is kept
 class PublishedTable:
     """Accuracies printed in one table of a paper.
 
@@ -116,34 +116,40 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...]
     teacher_accuracy: Mapping[str, float]
 
-    @property
+    @cached_property
     def corpora(self) -> tuple[PublishedCorpus, ...]:
         """Return the training corpora, in the order of the paper."""
         found: dict[PublishedCorpus, None] = {row.corpus: None for row in self.rows}
         return tuple(found)
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[ModelSize, ...]:
         """Return the printed sizes, smallest first."""
         return tuple(sorted({row.size for row in self.rows}))
 
-    @property
+    @cached_property
     def task_types(self) -> tuple[str, ...]:
         """Return the task types in it, sorted."""
         return tuple(sorted({row.task_type for row in self.rows}))
 
-    @property
+    @cached_property
     def cells(self) -> tuple[str, ...]:
         """Return every cell reference once, in the order of the paper."""
         return tuple(dict.fromkeys(row.cell for row in self.rows))
+
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str, str], tuple[PublishedRow, ...]]:
+        curves: dict[tuple[str, str, str], tuple[PublishedRow, ...]] = {}
+        for row in sorted(self.rows, key=lambda row: row.size):
+            key = (row.corpus, row.task_type, row.recipe)
+            curves[key] = (*curves.get(key, ()), row)
+        return curves
 
     def curve(
         self, corpus: PublishedCorpus, task_type: str, recipe: PublishedRecipe
     ) -> tuple[PublishedRow, ...]:
         """Return the rows of one corpus, task type and recipe, smallest size first."""
-        wanted = (corpus, task_type, recipe)
-        rows = [row for row in self.rows if (row.corpus, row.task_type, row.recipe) == wanted]
-        return tuple(sorted(rows, key=lambda row: row.size))
+        return self._curves.get((corpus, task_type, recipe), ())
 
     def find(
         self, corpus: PublishedCorpus, task_type: str, size: ModelSize, recipe: PublishedRecipe
