@@ -185,6 +185,12 @@ class RecommendationRequest:
                 hint="give --traffic too, in queries per day",
                 code="contradiction",
             )
+        if self.size is None and self.have in {"ift", "reasoning"}:
+            raise InvalidInputError(
+                f"size 'any' with a model that is there already (have {self.have!r})",
+                hint="give that model's size",
+                code="contradiction",
+            )
         if self.objective == "total" and self.queries_per_day is None:
             raise InvalidInputError(
                 "objective 'total' adds training and serving, but no traffic is given",

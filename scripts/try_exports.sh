@@ -7,7 +7,7 @@
 # (models/pocket-s, say). VENV is an environment with the library in full; it is made, in
 # .venv-axolotl (4.3 GB) or .venv-llamafactory (2.2 GB), if it is not there. The configurations stay
 # as they are; what a machine without GPUs cannot do is overridden on the command line: bfloat16,
-# DeepSpeed, flash attention, vLLM, and several processes. Shows the tokens seen up to each step;
+# DeepSpeed, GPU kernels, vLLM, and several processes. Shows the tokens seen up to each step;
 # with STEPS=-1, all steps, they jump where the reasoning rows of an ordered recipe begin.
 set -euo pipefail
 
@@ -16,7 +16,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 library=$("${PYTHON:-python3}" -c '
 import json, sys
 print(json.load(open(sys.argv[1] + "/manifest.json"))["library"]["name"])' "$export_folder")
-venv=${2:-$root/.venv-$library}
+venv=$root/.venv-$library
+if [ -n "${2:-}" ]; then venv=$(cd "$2" && pwd); fi
 steps=${STEPS:-2}
 
 case $library in
@@ -25,7 +26,7 @@ case $library in
     *) echo "$library: make test-train runs its exports" >&2; exit 2 ;;
 esac
 
-if [ ! -e "$venv/.ready" ] && [ ! -x "$venv/bin/axolotl" ] && [ ! -x "$venv/bin/llamafactory-cli" ]; then
+if [ ! -e "$venv/.ready" ] && [ -z "${2:-}" ]; then
     "${PYTHON:-python3}" -m venv "$venv"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check torch==2.13.0 "$requirement"
     if [ "$library" = llamafactory ]; then
@@ -56,7 +57,8 @@ for config in [0-9]*_*.yaml; do
         # vLLM needs a GPU.
         sed -i -e 's/use_vllm: true.*/use_vllm: false/' -e '/vllm_mode:/d' "$config"
         PYTHONPATH=. axolotl train "$config" --launcher python --bf16=false --deepspeed= \
-            --attn-implementation=sdpa --max-steps="$steps" --logging-steps=1 > log.txt 2>&1 \
+            --attn-implementation=sdpa --no-lora-mlp-kernel --no-lora-qkv-kernel \
+            --no-lora-o-kernel --max-steps="$steps" --logging-steps=1 > log.txt 2>&1 \
             || { tail -n 30 log.txt; exit 1; }
         grep -o "'tokens/trainable': [^,}]*\|'reward': [^,}]*" log.txt || true
     else

@@ -1,6 +1,5 @@
 """Run a plan into a run folder: probe first, then measure, then write the table."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,6 +68,8 @@ def measure(
         BackendError: The backend cannot be used; what was measured is kept.
         StoreError: The folder cannot be written.
     """
+    import asyncio
+
     from calibration import MeasuredTable, RunStore, store_path
     from policies import BackendError
 

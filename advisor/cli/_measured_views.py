@@ -1,6 +1,5 @@
 """What `advisor calibrate` shows besides the table: races, and the check of replayed budgets."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,8 @@ def run_check(plan: "Plan", *, concurrency: int | None, as_json: bool) -> None:
         BackendError: The backend cannot be used.
         InvalidInputError: The plan has too few questions, or nothing to check.
     """
+    import asyncio
+
     checks = asyncio.run(_check(plan, concurrency))
     if as_json:
         rows = [{**asdict(check), "is_passed": check.is_passed} for check in checks]

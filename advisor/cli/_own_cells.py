@@ -18,6 +18,8 @@ __all__ = ["OwnCells", "load_own_cells"]
 
 _FEW = 100
 """Questions below which the interval of one accuracy is wider than about 20 points."""
+_ROUNDING = 0.005
+"""Most that rounding to two digits moves an accuracy."""
 _OUTCOME_COLUMNS = frozenset({"question_id", "sample_id"})
 _TABLE_FILES = frozenset({"table.csv", "table.json", "timings.csv"})
 _MARKS = (b"SQLite format 3\x00", b"PAR1", b"PK\x03\x04", b"{")
@@ -386,8 +388,14 @@ def _counts(row: _Row, scale: float) -> tuple[int, int, float]:
         raise row.fail("the accuracy is missing", "give accuracy or n_correct")
     accuracy = n_correct / n if given is None and n_correct is not None else (given or 0.0) / scale
     if n_correct is None:
-        return n, round(accuracy * n), accuracy
-    if n_correct > n or abs(n_correct / n - accuracy) > max(0.005, 0.5 / n):
+        nearest = round(accuracy * n)
+        if abs(nearest / n - accuracy) > _ROUNDING:
+            raise row.fail(
+                f"accuracy {row.values['accuracy']!r} is no whole number of right answers of {n}",
+                "n counts graded answers: with 4 per question it is four times the questions",
+            )
+        return n, nearest, accuracy
+    if n_correct > n or abs(n_correct / n - accuracy) > max(_ROUNDING, 0.5 / n):
         raise row.fail(
             f"{n_correct} right answers of {n} are not an accuracy of {accuracy:g}",
             "give n_correct or accuracy, or correct one of them",

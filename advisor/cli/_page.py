@@ -17,6 +17,8 @@ GUTTER = 10
 
 _INDENT = _GAP = 2
 _NUMBER = re.compile(r"[-+~$]?[0-9][0-9.,e%]*[KMBT]?( [\[(].*)?")
+_LEAST = 30
+"""Columns that a text in one line has at the least, whatever comes after it."""
 _NARROWEST, _USUAL, _WIDEST = 60, 100, 120
 
 
@@ -59,9 +61,14 @@ class Page:
         """Return the lines without any style."""
         return [line.plain for line in self._lines]
 
-    def section(self, heading: str) -> None:
-        """Begin a section: its heading stands before the next line, after an empty one."""
-        if self._lines:
+    def section(self, heading: str, *, gap: bool = True) -> None:
+        """Begin a section: its heading stands before the next line.
+
+        Args:
+            heading: The heading.
+            gap: Leave an empty line before it.
+        """
+        if self._lines and gap:
             self._lines.append(_Line("", "", ""))
         self._heading = heading
 
@@ -83,6 +90,18 @@ class Page:
                 break_on_hyphens=False,
             ) or [""]:
                 self._add(line, style)
+
+    def line(self, text: str, *, bullet: str = "", tail: str = "") -> None:
+        """Add a text in one line, cut between two words and marked by `...` if it is longer.
+
+        Args:
+            text: The text.
+            bullet: What the line begins with.
+            tail: What it ends with, never cut; it goes to a next line where it does not fit.
+        """
+        room = self.width - GUTTER - len(bullet) - len(tail)
+        short = textwrap.shorten(harmless(text), max(room, _LEAST), placeholder=" ...")
+        self.text(f"{short}{tail}", bullet=bullet)
 
     def command(self, command: str, *, indent: int = 0) -> None:
         """Add a command that can be copied, over several lines if it is long."""

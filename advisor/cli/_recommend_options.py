@@ -8,6 +8,7 @@ import typer
 __all__ = [
     "Corpus",
     "Format",
+    "Full",
     "Gpu",
     "GpuPrice",
     "Have",
@@ -111,14 +112,19 @@ InferBudget = Annotated[
     ),
 ]
 Traffic = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        help="Queries per day; training and serving are then added up.", rich_help_panel=_BUDGETS
+        help="Queries to serve: 10k (a day), '3 qps' or '10k/day for 90 days'; training and"
+        " serving are then added up.",
+        rich_help_panel=_BUDGETS,
     ),
 ]
 HorizonDays = Annotated[
     float | None,
-    typer.Option(help="Days for which --traffic is counted.", rich_help_panel=_BUDGETS),
+    typer.Option(
+        help="Days for which --traffic is counted; a year if neither says it.",
+        rich_help_panel=_BUDGETS,
+    ),
 ]
 Gpu = Annotated[
     str | None,
@@ -134,8 +140,9 @@ Tables = Annotated[
     list[Path] | None,
     typer.Option(
         "--table",
-        help="What you measured: a run folder, its store, a file of outcomes, or a CSV of cells"
-        " (task_type, size, recipe, accuracy, n); may be repeated.",
+        help="What you measured: a run folder of advisor calibrate, its store, a file with a row"
+        " per answer, or a CSV with a row per cell (task_type, size, recipe, accuracy, n);"
+        " outranks what is published; may be repeated.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -177,6 +184,12 @@ Row = Annotated[
 Short = Annotated[
     bool,
     typer.Option("--short", help="Only verdict, options and plan.", rich_help_panel=_OUTPUT),
+]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full", help="Everything, with sources and all texts whole.", rich_help_panel=_OUTPUT
+    ),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_OUTPUT)

@@ -10,6 +10,7 @@ from policies import InvalidInputError, ModelSize
 
 if TYPE_CHECKING:
     from advisor import RecommendationRequest
+    from advisor.cost import Traffic
 
 __all__ = ["Flags", "TraceAnswer", "read_request", "read_traces"]
 
@@ -17,6 +18,7 @@ _ANY = "any"
 _LARGEST_TOLERANCE = 0.5
 _LENGTH = re.compile(r"([0-9]+(?:[.,][0-9]+)*)(k?)( ?tokens)?", re.IGNORECASE)
 _RATIO = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?x", re.IGNORECASE)
+_LASTING = re.compile(r"\sfor\s", re.IGNORECASE)
 _CONTRADICTION, _BAD = "contradiction", "invalid-input"
 
 
@@ -35,7 +37,7 @@ class Flags:
     max_size: str | None = None
     train_budget: str | None = None
     infer_budget: str | None = None
-    traffic: float | None = None
+    traffic: str | None = None
     horizon_days: float | None = None
     gpu: str | None = None
     gpu_price: float | None = None
@@ -45,6 +47,7 @@ class Flags:
     pass_rate: float | None = None
     row: str | None = None
     is_short: bool = False
+    is_full: bool = False
     as_json: bool = False
 
 
@@ -71,6 +74,7 @@ def read_request(flags: Flags) -> "RecommendationRequest":
     from advisor.cost import Gpus, InferBudget, TrainBudget
 
     _check_contradictions(flags)
+    traffic, days = _traffic(flags)
     return RecommendationRequest(
         size=None if flags.size.strip().lower() == _ANY else ModelSize.parse(flags.size),
         task_type=flags.task,
@@ -80,8 +84,8 @@ def read_request(flags: Flags) -> "RecommendationRequest":
         max_size=None if flags.max_size is None else ModelSize.parse(flags.max_size),
         train_budget=None if flags.train_budget is None else TrainBudget.parse(flags.train_budget),
         infer_budget=None if flags.infer_budget is None else InferBudget.parse(flags.infer_budget),
-        queries_per_day=flags.traffic,
-        horizon_days=flags.horizon_days,
+        queries_per_day=None if traffic is None else traffic.queries_per_day,
+        horizon_days=flags.horizon_days or days,
         gpus=None if flags.gpu is None else Gpus.parse(flags.gpu),
         gpu_price=flags.gpu_price,
         teacher=_teacher(flags.teacher),
@@ -106,6 +110,33 @@ def _teacher(value: str | None) -> str | None:
     return "none" if name.lower() == "none" else name
 
 
+def _traffic(flags: Flags) -> "tuple[Traffic | None, float | None]":
+    """Return the traffic, and the days that it says itself.
+
+    Raises:
+        InvalidInputError: It is none, or says other days than `--horizon-days`.
+    """
+    from advisor.cost import Traffic
+
+    if flags.traffic is None:
+        return None, None
+    try:
+        traffic = Traffic.parse(flags.traffic)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"--traffic {flags.traffic}: {error.message}", hint=error.hint, code=error.code
+        ) from error
+    days = traffic.days if _LASTING.search(flags.traffic) else None
+    if days is not None and flags.horizon_days not in {None, days}:
+        raise InvalidInputError(
+            f"--traffic {flags.traffic!r} counts {days:g} days, --horizon-days"
+            f" {flags.horizon_days:g}",
+            hint="say the days once",
+            code=_CONTRADICTION,
+        )
+    return traffic, days
+
+
 def _check_contradictions(flags: Flags) -> None:
     """Refuse what only the command line can see; the request checks the rest.
 
@@ -118,11 +149,14 @@ def _check_contradictions(flags: Flags) -> None:
 
     if flags.as_json and flags.is_short:
         refuse("--short shortens the printed answer, --json prints all of it", "give one of them")
-    if flags.row is not None and (flags.as_json or flags.is_short):
+    if flags.is_full and (flags.as_json or flags.is_short):
         other = "--json" if flags.as_json else "--short"
+        refuse(f"--full and {other} are two forms of one answer", "give one of them")
+    forms = {"--json": flags.as_json, "--short": flags.is_short, "--full": flags.is_full}
+    other = next((name for name, is_given in forms.items() if is_given), None)
+    if flags.row is not None and other is not None:
         refuse(f"--row prints one command, {other} an answer", "give one of them")
     numbers = {
-        "--traffic": flags.traffic,
         "--horizon-days": flags.horizon_days,
         "--gpu-price": flags.gpu_price,
         "--n-examples": flags.n_examples,

@@ -1,16 +1,36 @@
 """The printed answer of `advisor recommend`."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from . import _recommend_brief as brief
 from ._page import Page, page_width
+from ._recommend_words import (
+    amount,
+    cost_range,
+    describe_option,
+    export_command,
+    flops,
+    points,
+    price_note,
+    printed_corpus,
+    recipe_words,
+    rows_of_cells,
+    verdict_option,
+)
 
 if TYPE_CHECKING:
-    from advisor import Accuracy, CostRange, RecipeOption, Recommendation
+    from advisor import Accuracy, Reason, RecipeOption, Recommendation
 
-__all__ = ["export_command", "recommendation_page", "show_recommendation"]
+__all__ = ["Detail", "recommendation_page", "show_recommendation"]
+
+Detail: TypeAlias = Literal["short", "usual", "full"]
+"""How much is printed: verdict, options and plan; all that decides; or everything."""
 
 _MAX_REASONS = 5
+_PAPER = re.compile(r"arXiv [0-9]{4}[.][0-9]{5}(?:v[0-9]+)?")
+"""How a source begins; the place in it is told alone where the paper was the last one named."""
 _WORDS = {
     "measured": "every figure it needs is a measured or printed cell",
     "interpolated": "it needs figures between two measured sizes",
@@ -21,47 +41,68 @@ _WORDS = {
 _FROM = {"measured": "measured", "published-fit": "fit", "lengths": "lengths"}
 
 
-def show_recommendation(answer: "Recommendation", *, is_short: bool = False) -> None:
+def show_recommendation(answer: "Recommendation", *, detail: Detail = "usual") -> None:
     """Print a recommendation for people.
 
     Args:
         answer: The recommendation.
-        is_short: Print verdict, options and plan only.
+        detail: How much of it.
     """
-    recommendation_page(answer, width=page_width(), is_short=is_short).print()
+    recommendation_page(answer, width=page_width(), detail=detail).print()
 
 
-def recommendation_page(answer: "Recommendation", *, width: int, is_short: bool = False) -> Page:
+def recommendation_page(answer: "Recommendation", *, width: int, detail: Detail = "usual") -> Page:
     """Return a recommendation as a page.
 
     Args:
         answer: The recommendation.
         width: Columns of a line.
-        is_short: Verdict, options and plan only.
+        detail: How much of it.
     """
     page = Page(width)
-    _verdict(page, answer)
-    if not is_short:
-        _why(page, answer)
-    _options(page, answer)
-    _costs(page, answer)
-    if not is_short:
-        _differences(page, answer)
-        _needs(page, answer)
-    _plan(page, answer)
-    if not is_short:
-        for write in (
+    for write in _sections(detail):
+        write(page, answer)
+    return page
+
+
+def _sections(detail: Detail) -> "tuple[Callable[[Page, Recommendation], None], ...]":
+    if detail == "short":
+        return (_verdict, _options, _costs, _plan)
+    if detail == "full":
+        return (
+            _verdict_in_full,
+            _why_in_full,
+            _options_in_full,
+            _costs_in_full,
+            _differences,
+            _needs,
+            _plan,
             _evidence,
+            _warnings_in_full,
             _conflicts,
-            _warnings,
             _changes,
             _next,
             _methods,
             _assumptions,
             _export,
-        ):
-            write(page, answer)
-    return page
+        )
+    return (
+        _verdict,
+        _why,
+        _options,
+        brief.write_differences,
+        _costs,
+        brief.write_needs,
+        _plan,
+        brief.write_evidence,
+        _warnings,
+        brief.write_conflicts,
+        _changes,
+        brief.write_next,
+        brief.write_methods,
+        brief.write_assumed,
+        brief.write_more,
+    )
 
 
 def _verdict(page: Page, answer: "Recommendation") -> None:
@@ -78,9 +119,6 @@ def _verdict(page: Page, answer: "Recommendation") -> None:
             "expected loss against the better of direct answers and reasoning:"
             f" {points(verdict.expected_regret)}"
         )
-    chosen = answer.recommended
-    if chosen is not None:
-        page.text(f"row {chosen.id}: {describe_option(chosen)}")
     fallback = answer.option(verdict.fallback)
     if fallback is not None:
         page.text(
@@ -90,24 +128,51 @@ def _verdict(page: Page, answer: "Recommendation") -> None:
         )
 
 
+def _verdict_in_full(page: Page, answer: "Recommendation") -> None:
+    _verdict(page, answer)
+    chosen = answer.recommended
+    if chosen is not None:
+        page.text(f"row {chosen.id}: {describe_option(chosen)}")
+
+
 def _why(page: Page, answer: "Recommendation") -> None:
-    verdict = answer.verdict
-    reasons = [reason for reason in verdict.reasons if reason.text not in verdict.text]
-    if not reasons:
-        return
-    page.section("WHY")
+    reasons = _reasons(answer)
     # The argument begins with what was measured and ends with what it led to.
     shown = reasons
     if len(reasons) > _MAX_REASONS:
         shown = [*reasons[:2], *reasons[2 - _MAX_REASONS :]]
+    if shown:
+        page.section("WHY", gap=False)
+    said = ""
     for reason in shown:
-        source = f" ({reason.source})" if reason.source else ""
-        page.text(reason.text + source, bullet="- ")
+        source = reason.source or ""
+        paper, _, place = source.partition(", ")
+        is_said = bool(place) and _PAPER.findall(said)[-1:] == [paper]
+        said += f"{reason.text} {source}"
+        page.text(_with_source(reason.text, place if is_said else source), bullet="- ")
     if len(shown) < len(reasons):
-        page.text(f"left out: {len(reasons) - len(shown)} steps between (--json has all)")
+        page.text(f"left out: {len(reasons) - len(shown)} steps between (--full has all)")
 
 
-def _options(page: Page, answer: "Recommendation") -> None:
+def _why_in_full(page: Page, answer: "Recommendation") -> None:
+    reasons = _reasons(answer)
+    if reasons:
+        page.section("WHY")
+    for reason in reasons:
+        page.text(_with_source(reason.text, reason.source or ""), bullet="- ")
+
+
+def _reasons(answer: "Recommendation") -> "list[Reason]":
+    """Return the steps of the argument that the verdict does not say itself."""
+    verdict = answer.verdict
+    return [reason for reason in verdict.reasons if reason.text not in verdict.text]
+
+
+def _with_source(text: str, source: str) -> str:
+    return f"{text} ({source})" if source else text
+
+
+def _options(page: Page, answer: "Recommendation", *, is_full: bool = False) -> None:
     if not answer.options:
         return
     level = f"{100 * answer.confidence_level:.0f}%"
@@ -129,7 +194,13 @@ def _options(page: Page, answer: "Recommendation") -> None:
         ],
         marked=answer.verdict.option or "",
     )
-    _notes(page, [(option.id, note) for option in answer.options for note in option.notes])
+    said = " ".join(warning.text for warning in answer.warnings)
+    notes = [(option.id, note) for option in answer.options for note in option.notes]
+    _notes(page, [(letter, note) for letter, note in notes if is_full or note not in said])
+
+
+def _options_in_full(page: Page, answer: "Recommendation") -> None:
+    _options(page, answer, is_full=True)
 
 
 def _notes(page: Page, notes: Iterable[tuple[str, str]]) -> None:
@@ -141,15 +212,24 @@ def _notes(page: Page, notes: Iterable[tuple[str, str]]) -> None:
         page.text(note, bullet=f"{', '.join(found)}: ")
 
 
-def _costs(page: Page, answer: "Recommendation") -> None:
+def _costs(page: Page, answer: "Recommendation", *, is_full: bool = False) -> None:
     options = answer.options
     if not options:
         return
     page.section("COSTS")
-    page.text(_cost_words(answer))
+    price = price_note(answer)
+    page.text(_cost_words(answer, is_full=is_full))
     has_usd = any(option.train_usd is not None for option in options)
     has_total = any(option.total_flops is not None for option in options)
-    header = ["", "train", "GPU-hours", *(["USD"] * has_usd), "query", "from", "tokens"]
+    header = [
+        "",
+        "train",
+        "GPU-hours",
+        *(["USD*" if price else "USD"] * has_usd),
+        "query",
+        "from",
+        "tokens",
+    ]
     header += ["total"] * has_total
     rows: list[list[str]] = []
     for option in options:
@@ -168,20 +248,26 @@ def _costs(page: Page, answer: "Recommendation") -> None:
             ]
         )
     page.columns([*header, "feasible"], rows, marked=answer.verdict.option or "")
+    if has_usd and price:
+        page.text(price, bullet="*: ")
     _notes(page, [(option.id, text) for option in options for text in option.why_not])
 
 
-def _cost_words(answer: "Recommendation") -> str:
+def _costs_in_full(page: Page, answer: "Recommendation") -> None:
+    _costs(page, answer, is_full=True)
+
+
+def _cost_words(answer: "Recommendation", *, is_full: bool) -> str:
     options = answer.options
     device = next((f" on {one.value}" for one in answer.assumptions if one.name == "gpu"), "")
-    parts = ["FLOPs to train and per answered query", f"GPU-hours{device}: expected (best-worst)"]
+    parts = ["FLOPs to train and per query", f"GPU-hours (best-worst){device}"]
     if any(option.inference_basis == "published-fit" for option in options):
-        parts.append("fit: from a printed fit, a weak prior")
+        parts.append("fit: from a printed fit, a weak prior" if is_full else "fit: a weak prior")
     if any(option.inference_basis == "lengths" for option in options):
-        parts.append("lengths: computed from the lengths below")
+        parts.append("lengths: computed from the lengths below" if is_full else "lengths: computed")
     if any(option.total_flops is not None for option in options):
         parts.append("total: training and serving over the horizon")
-    return "; ".join([*parts, answer.cost_formula])
+    return "; ".join([*parts, *([answer.cost_formula] * is_full)])
 
 
 def _differences(page: Page, answer: "Recommendation") -> None:
@@ -206,13 +292,14 @@ def _differences(page: Page, answer: "Recommendation") -> None:
 
 def _needs(page: Page, answer: "Recommendation") -> None:
     """Say what the option that is to be trained needs."""
-    option = answer.recommended or answer.option(answer.verdict.fallback)
+    option = verdict_option(answer)
     if option is None:
         return
     page.section("NEEDS")
     share = f"{100 * option.reasoning_token_share:.0f}% of the answer tokens"
     what = f", {share} in reasoning traces" if option.reasoning_token_share else ""
-    usd = "" if option.train_usd is None else f", {cost_range(option.train_usd)} USD"
+    money = "USD*" if price_note(answer) else "USD"
+    usd = "" if option.train_usd is None else f", {cost_range(option.train_usd)} {money}"
     page.text(
         f"row {option.id}: {flops(option.train_tokens)} training tokens{what};"
         f" {cost_range(option.wall_hours)} hours on all GPUs{usd}"
@@ -244,10 +331,7 @@ def _plan(page: Page, answer: "Recommendation") -> None:
 def _evidence(page: Page, answer: "Recommendation") -> None:
     if not answer.evidence:
         return
-    users: dict[str, list[str]] = {}
-    for option in answer.options:
-        for cell in option.accuracy.cells:
-            users.setdefault(cell, []).append(option.id)
+    users = rows_of_cells(answer)
     page.section("EVIDENCE")
     sources = dict.fromkeys(item.source for item in answer.evidence)
     page.text(f"cells behind each row; sources: {', '.join(sources)}")
@@ -284,6 +368,13 @@ def _unsaid(source: str, text: str) -> str:
 
 def _warnings(page: Page, answer: "Recommendation") -> None:
     if answer.warnings:
+        page.section("WARNINGS", gap=not answer.evidence)
+    for warning in answer.warnings:
+        page.text(warning.text, bullet="- ")
+
+
+def _warnings_in_full(page: Page, answer: "Recommendation") -> None:
+    if answer.warnings:
         page.section("WARNINGS")
     for warning in answer.warnings:
         page.text(f"{warning.text} [{warning.code}]", bullet="- ")
@@ -292,7 +383,6 @@ def _warnings(page: Page, answer: "Recommendation") -> None:
 def _changes(page: Page, answer: "Recommendation") -> None:
     if answer.changes:
         page.section("CHANGES")
-        page.text("what would change this answer:")
     for change in answer.changes:
         again = f" ({change.arguments})" if change.arguments else ""
         page.text(f"{change.condition}{again}: {change.text}", bullet="- ")
@@ -354,5 +444,3 @@ def _accuracy(accuracy: "Accuracy") -> str:
     if accuracy.value is None or accuracy.low is None or accuracy.high is None:
         return "not known"
     return f"{100 * accuracy.value:.1f} [{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
-
-

@@ -12,8 +12,11 @@ __all__ = [
     "export_command",
     "flops",
     "points",
+    "price_note",
     "printed_corpus",
     "recipe_words",
+    "rows_of_cells",
+    "verdict_option",
 ]
 
 _EXPORT = "advisor export"
@@ -71,6 +74,30 @@ def recipe_words(option: "RecipeOption") -> str:
     return words.get(recipe.label, recipe.label)
 
 
+def verdict_option(answer: "Recommendation") -> "RecipeOption | None":
+    """Return the option to be trained: the advice, or what loses least if there is none."""
+    return answer.recommended or answer.option(answer.verdict.fallback)
+
+
+def rows_of_cells(answer: "Recommendation") -> dict[str, list[str]]:
+    """Return the letters of the options that rest on each cell, by its id."""
+    found: dict[str, list[str]] = {}
+    for option in answer.options:
+        for cell in option.accuracy.cells:
+            found.setdefault(cell, []).append(option.id)
+    return found
+
+
+def price_note(answer: "Recommendation") -> str:
+    """Return what to know about money that no price of the user's is behind, or nothing."""
+    from ..cost import default_gpus
+
+    request = answer.request
+    gpus = request.gpus or default_gpus()
+    is_assumed = request.gpu_price is None and gpus.is_price_assumed
+    return gpus.price_note if is_assumed else ""
+
+
 def flops(value: float | None) -> str:
     """Return FLOPs such as `4.2e18`, or `-` if they are not known."""
     if not value:
@@ -86,8 +113,8 @@ def printed_corpus(option: "RecipeOption") -> str:
 
 def points(share: float) -> str:
     """Return a share of 1 in percentage points."""
-    points = 100 * share
-    return "under 0.01 points" if 0 <= points < 0.01 else f"{points:.2g} points"
+    value = 100 * share
+    return "under 0.01 points" if 0 <= value < 0.01 else f"{value:.2g} points"
 
 
 def cost_range(cost: "CostRange | None") -> str:

@@ -9,23 +9,10 @@ from ._output import format_interval, note, print_table, print_text, table
 
 if TYPE_CHECKING:
     from advisor.tops import Effort, RankTable, Saving, TopsData
-    from calibration import Plan
 
-__all__ = ["note_left_out", "note_plan", "show_tops", "tops_json"]
+__all__ = ["note_left_out", "show_tops", "tops_json"]
 
 _PAPER_SAMPLES = 8
-
-
-def note_plan(plan: "Plan") -> None:
-    """Tell what asking will take at most."""
-    size = plan.size()
-    note(
-        f"{size.n_requests:,} samples: {size.n_questions:,} questions x {len(plan.arms)} efforts"
-        f" x {plan.repeats}; about {size.prompt_tokens:,} prompt tokens,"
-        f" at most {size.max_completion_tokens:,} generated tokens"
-    )
-    if size.max_usd is not None:
-        note(f"at most {size.max_usd:.4g} USD")
 
 
 def tops_json(data: "TopsData", efforts: "Sequence[Effort]") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`advisor data`: training data from a model's own answers."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,14 +9,25 @@ import typer
 
 from . import _calibrate_options as o
 from ._arms import backend_options, split, split_policies, usual_options
+from ._data_asking import (
+    Data,
+    confirm,
+    exit_of_run,
+    note_plan,
+    read_excluded,
+    refuse_with_from,
+    required,
+    warn_of_evaluation,
+)
 from ._exit import ExitCode
 from ._measure import RunSettings
 from ._output import note, print_json, print_text
+from ._pairs_command import pairs
 from ._tops_asking import Asked, ModelAsked, WantedEfforts, ask_efforts, plan_efforts
-from ._tops_views import note_left_out, note_plan, show_tops, tops_json
+from ._tops_views import note_left_out, show_tops, tops_json
 
 if TYPE_CHECKING:
-    from advisor.tops import Excluded, RunFacts, TopsData
+    from advisor.tops import TopsData
     from calibration import RunSummary
 
 __all__ = ["data"]
@@ -30,18 +40,14 @@ _USABLE_WITH_FROM = frozenset(
     {"out", "from_run", "efforts", "sets", "min_gap", "tag_prompt", "keep_forced", "exclude"}
     | {"model", "benchmark_files", "as_json", "yes"}
 )
-_Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data",
-        help="Local file of a benchmark: NAME=FILE, a FILE, or a FOLDER; may be repeated.",
-    ),
-]
 
 
 @data.callback()
 def _root() -> None:
     """Make training data from a model's own answers."""
+
+
+data.command("pairs")(pairs)
 
 
 @data.command("tops")
@@ -130,7 +136,7 @@ def tops(
     ] = None,
     model: o.Model = None,
     tasks: o.Tasks = None,
-    benchmark_files: _Data = None,
+    benchmark_files: Data = None,
     backend: o.Backend = "pocket",
     base_url: o.BaseUrl = None,
     api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
@@ -189,12 +195,12 @@ def tops(
     )
     wanted = split_policies(efforts) if efforts is not None else []
     level_prompts = parse_texts(tag_prompt or (), "--tag-prompt")
-    excluded = _excluded(exclude or (), benchmark_files or ())
+    excluded = read_excluded(exclude or (), benchmark_files or ())
     summary: RunSummary | None = None
     if from_run is not None:
-        _refuse_with_from(context)
+        refuse_with_from(context, _USABLE_WITH_FROM)
         source = from_run
-        folder = Path(_required("--out", out))
+        folder = Path(required("--out", out))
         facts = facts_of(source)
         chosen = choose_efforts(facts.arms, facts.efforts, wanted=wanted, model=model)
     else:
@@ -202,7 +208,7 @@ def tops(
             raise InvalidInputError(
                 f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
             )
-        model, tasks = _required("--model", model), _required("--tasks", tasks)
+        model, tasks = required("--model", model), required("--tasks", tasks)
         usual = usual_options(backend)
         how = backend_options(
             backend,
@@ -244,19 +250,18 @@ def tops(
         if dry_run:
             _show_plan(asked, as_json=as_json)
             return
-        folder = Path(_required("--out", out))
+        folder = Path(required("--out", out))
         source = run or folder / "run"
-        note_plan(asked.plan)
-        if backend != "pocket" and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-            typer.confirm("Start?", abort=True, err=True, default=True)
+        note_plan(asked.plan, "efforts")
+        confirm(backend, yes=yes)
         ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
         # Efforts told from one trace would not be samples of their own.
         settings = RunSettings(concurrency=concurrency, replay=False, ceilings=ceilings)
         summary = ask_efforts(asked, source, settings).summary
         if summary.n_resumed + summary.n_asked == summary.n_error:
-            _exit_of_run(summary)
+            exit_of_run(summary)
         facts, chosen = facts_of(source), asked.efforts
-    _warn_of_evaluation(facts)
+    warn_of_evaluation(facts)
     built = build_tops(
         *(source, folder, facts, chosen, rules), prompts=level_prompts, excluded=excluded
     )
@@ -268,62 +273,6 @@ def tops(
     _exit(built, summary, must_have=rules.sets if sets is not None else _MUST_HAVE_ROWS)
 
 
-def _required(name: str, value: str | Path | None) -> str:
-    if value is None:
-        raise typer.BadParameter(f"{name} must be given")
-    return str(value)
-
-
-def _refuse_with_from(context: typer.Context) -> None:
-    """Refuse options that a build from a run would pass over in silence.
-
-    Raises:
-        InvalidInputError: One is given.
-    """
-    from policies import InvalidInputError
-
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in _USABLE_WITH_FROM and _is_given(context, parameter.name)
-    ]
-    if given:
-        raise InvalidInputError(
-            f"--from asks no model, so {', '.join(given)} would do nothing",
-            hint="leave --from out to ask, or leave the others out",
-            code="contradictory-options",
-        )
-
-
-def _is_given(context: typer.Context, name: str | None) -> bool:
-    source = None if name is None else context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _excluded(sources: Sequence[str], files: Sequence[str]) -> "Excluded | None":
-    from advisor.tops import Excluded, prompts_to_exclude
-
-    if not sources:
-        return None
-    prompts = [prompt for one in sources for prompt in prompts_to_exclude(one, data=files)]
-    excluded = Excluded(prompts)
-    note(f"excluding {len(excluded):,} questions")
-    return excluded
-
-
-def _warn_of_evaluation(facts: "RunFacts") -> None:
-    from advisor.tops import evaluation_tasks
-
-    by_source: dict[str, list[str]] = {}
-    for name, source in evaluation_tasks(facts.tasks).items():
-        by_source.setdefault(source, []).append(name)
-    for source, names in by_source.items():
-        note(
-            f"warning: for evaluation ({source}): {', '.join(names)};"
-            " a model trained on these questions cannot be evaluated on them"
-        )
-
-
 def _show_plan(asked: Asked, *, as_json: bool) -> None:
     if as_json:
         efforts = [one.to_json() for one in asked.efforts]
@@ -332,7 +281,7 @@ def _show_plan(asked: Asked, *, as_json: bool) -> None:
     print_text(f"efforts: {', '.join(one.name for one in asked.efforts)}")
     tasks = (f"{task.name} ({len(task.questions)})" for task in asked.plan.tasks)
     print_text(f"tasks: {', '.join(tasks)}")
-    note_plan(asked.plan)
+    note_plan(asked.plan, "efforts")
 
 
 def _exit(data: "TopsData", summary: "RunSummary | None", *, must_have: Sequence[str]) -> None:
@@ -340,17 +289,6 @@ def _exit(data: "TopsData", summary: "RunSummary | None", *, must_have: Sequence
     for name, reason in data.missing.items():
         note(f"no rows for {name}: {reason}")
     if summary is not None:
-        _exit_of_run(summary)
+        exit_of_run(summary)
     if any(name in data.missing for name in must_have):
-        raise typer.Exit(ExitCode.UNSATISFIED)
-
-
-def _exit_of_run(summary: "RunSummary") -> None:
-    """End with the code of a run that is not complete; do nothing after one that is."""
-    if summary.n_error:
-        note(f"{summary.n_error} samples failed and are not used: run again to retry them")
-        note(f"the first said: {summary.first_error}")
-        raise typer.Exit(ExitCode.BACKEND)
-    if summary.stopped_by is not None:
-        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
         raise typer.Exit(ExitCode.UNSATISFIED)

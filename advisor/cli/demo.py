@@ -1,6 +1,5 @@
 """`advisor demo`: the whole path on the embedded models, in a few minutes."""
 
-import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +41,8 @@ def demo(
     Takes about half a minute on two idle cores. The models are tiny and synthetic: the demo
     shows the way, not what your model will do.
     """
+    import asyncio
+
     from advisor import RecommendationRequest
     from advisor import recommend as advise
     from policies import ModelSize

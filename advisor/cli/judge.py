@@ -1,6 +1,5 @@
 """`advisor judge`: let a model judge a run's answers, and see how far it agrees with the rules."""
 
-import asyncio
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +40,8 @@ def judge(
     Verdicts are kept in the run; the outcomes that tables show stay the rules'. What is judged
     already is not asked again.
     """
+    import asyncio
+
     from calibration import RunStore, store_path
     from policies import StoreError
 

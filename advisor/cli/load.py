@@ -1,6 +1,5 @@
 """`advisor load`: latency and throughput of a model at a stated number of requests under way."""
 
-import asyncio
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +49,7 @@ def load(
 
     Seconds of a calibration run are those of its own load; what a user waits for is this.
     """
+    import asyncio
     from dataclasses import replace
 
     from calibration import describe_model, load_tasks

@@ -8,7 +8,8 @@ import typer
 from . import _recommend_options as o
 from ._exit import ExitCode
 from ._output import note, print_json, print_text
-from ._recommend_views import export_command, show_recommendation
+from ._recommend_views import show_recommendation
+from ._recommend_words import export_command
 
 if TYPE_CHECKING:
     from advisor import RecipeOption, Recommendation
@@ -39,6 +40,7 @@ def recommend(
     pass_rate: o.PassRate = None,
     row: o.Row = None,
     short: o.Short = False,
+    full: o.Full = False,
     as_json: o.Json = False,
 ) -> None:
     """Recommend how to train: direct answers, reasoning or both, at what price, and why.
@@ -77,6 +79,7 @@ def recommend(
             pass_rate=pass_rate,
             row=row,
             is_short=short,
+            is_full=full,
             as_json=as_json,
         )
     )
@@ -95,7 +98,7 @@ def recommend(
     elif row is not None:
         print_text(export_command(answer, _option(answer, row)))
     else:
-        show_recommendation(answer, is_short=short)
+        show_recommendation(answer, detail="short" if short else "full" if full else "usual")
     if answer.verdict.action == "abstain":
         note("nothing measured or published supports a choice; see what to measure next")
         raise typer.Exit(ExitCode.UNSATISFIED)

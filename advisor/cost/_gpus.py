@@ -161,7 +161,10 @@ def read_device(name: str) -> Device:
         return known_device(_ALIASES.get(key, key))
     except UnknownNameError:
         everyday = [alias for alias in _ALIASES if "-" not in alias]
-        raise UnknownNameError("GPU", name.strip(), [*known_device_names(), *everyday]) from None
+        error = UnknownNameError("GPU", name.strip(), [*known_device_names(), *everyday])
+        # Codes are in lower case, whatever the thing is called.
+        error.code = "unknown-gpu"
+        raise error from None
 
 
 def _read(text: str) -> tuple[Device, int]:

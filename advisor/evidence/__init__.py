@@ -1,6 +1,6 @@
 """What a recommendation rests on: published tables and the user's own measured cells."""
 
-from ._own import OwnArm, OwnEvidence, check_cells, own_evidence, own_pairs
+from ._own import OwnArm, OwnEvidence, arm_gap, check_cells, own_evidence, own_pairs
 from ._paired import paired_gain
 from ._published import PublishedEvidence
 
@@ -8,6 +8,7 @@ __all__ = [
     "OwnArm",
     "OwnEvidence",
     "PublishedEvidence",
+    "arm_gap",
     "check_cells",
     "own_evidence",
     "own_pairs",

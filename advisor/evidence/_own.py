@@ -21,7 +21,7 @@ from ._paired import paired_gain
 if TYPE_CHECKING:
     from calibration import Cell, OutcomeRecord
 
-__all__ = ["OwnArm", "OwnEvidence", "check_cells", "own_evidence", "own_pairs"]
+__all__ = ["OwnArm", "OwnEvidence", "arm_gap", "check_cells", "own_evidence", "own_pairs"]
 
 _SAME_SIZE = 0.10
 """Sizes within this difference of logarithms are one size: covers 7B printed, 7.6B true."""
@@ -186,10 +186,19 @@ def check_cells(cells: Sequence["Cell"]) -> None:
                 hint="accuracies are shares: divide percentages by 100",
                 code="impossible-accuracy",
             )
-        if cell.n_correct > cell.n:
+        # Cells of clustered answers may weigh questions, but not by more than rounding here.
+        if cell.n_correct > cell.n or abs(cell.accuracy - cell.n_correct / cell.n) > 0.005:
             raise InvalidInputError(
-                f"the cell {where!r} has {cell.n_correct} correct of {cell.n}",
+                f"the cell {where!r} has {cell.n_correct} correct of {cell.n}, but accuracy "
+                f"{cell.accuracy:g}",
                 hint="n counts every graded answer: correct, wrong and cut",
+                code="impossible-accuracy",
+            )
+        if not cell.ci_low - 1e-9 <= cell.accuracy <= cell.ci_high + 1e-9:
+            raise InvalidInputError(
+                f"the cell {where!r} has accuracy {cell.accuracy:g} outside its interval "
+                f"{cell.ci_low:g} to {cell.ci_high:g}",
+                hint="the interval must hold the accuracy",
                 code="impossible-accuracy",
             )
 
@@ -198,13 +207,24 @@ def _gain(
     arms: Sequence[OwnArm], tasks: Sequence[str], records: Sequence["OutcomeRecord"]
 ) -> tuple[Estimate, bool]:
     ift = next((arm for arm in arms if arm.reasoning_ratio == 0.0), None)
-    others = [arm for arm in arms if arm.reasoning_ratio > 0.0]
+    others = [
+        arm
+        for arm in arms
+        if arm.reasoning_ratio > 0.0 and arm.order is not Order.REASONING_THEN_IFT
+    ]
     if ift is None or not others:
         return NO_ESTIMATE, False
     best = max(others, key=lambda arm: (arm.reasoning_ratio == 1.0, arm.accuracy.value or 0.0))
-    unpaired = difference(best.accuracy, ift.accuracy)
-    first, second = (best.model, best.policy), (ift.model, ift.policy)
-    paired = paired_gain(records, first, second, tasks)
+    return arm_gap(best, ift, tasks, records)
+
+
+def arm_gap(
+    first: OwnArm, second: OwnArm, tasks: Sequence[str], records: Sequence["OutcomeRecord"]
+) -> tuple[Estimate, bool]:
+    """Return the accuracy of one arm minus another's, and whether it is question by question."""
+    unpaired = difference(first.accuracy, second.accuracy)
+    names = (first.model, first.policy), (second.model, second.policy)
+    paired = paired_gain(records, *names, tasks)
     if paired is None:
         return unpaired, False
     value, low, high = paired

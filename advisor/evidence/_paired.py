@@ -43,12 +43,12 @@ def paired_gain(
         Stat. 37 (2012) 479-488, so that arms that never disagreed have a width too.
     """
     scores: dict[tuple[str, Arm], dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    groups: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
     for record in records:
         arm = (record.model, record.policy)
         if record.task in tasks and arm in {first, second} and record.outcome != "error":
             scores[record.task, arm][record.question_id].append(record.outcome == "correct")
-            groups[record.question_id] = record.group
+            groups[record.task, record.question_id] = record.group
     means: list[float] = []
     centres: list[float] = []
     variance = 0.0
@@ -58,7 +58,7 @@ def paired_gain(
         gaps = {q: _mean(mine[q]) - _mean(theirs[q]) for q in shared}
         clusters: dict[str, list[float]] = defaultdict(list)
         for question, gap in gaps.items():
-            clusters[groups[question]].append(gap)
+            clusters[groups[task, question]].append(gap)
         m = len(clusters)
         if m < _FEWEST_CLUSTERS:
             return None

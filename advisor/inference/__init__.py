@@ -10,8 +10,10 @@ from ._estimate import (
     Estimate,
     EvidenceRef,
     Z,
+    around,
     difference,
     mean_estimate,
+    weakest,
     wilson,
 )
 from ._front import Point, front_probabilities
@@ -26,12 +28,23 @@ from ._interpolation import (
 )
 from ._loss import (
     Choice,
+    Side,
     choose,
     expected_loss,
     questions_needed,
     value_of_sample,
 )
-from ._transfer import Measured, between_own, prior_gain, transfer_errors, transferred
+from ._transfer import (
+    Measured,
+    SignCount,
+    between_own,
+    carrying_sd,
+    prior_gain,
+    prior_signs,
+    transfer_errors,
+    transfer_signs,
+    transferred,
+)
 
 __all__ = [
     "CONFIDENCE_LEVEL",
@@ -42,9 +55,13 @@ __all__ = [
     "EvidenceRef",
     "Measured",
     "Point",
+    "Side",
+    "SignCount",
     "Z",
     "accuracy_at",
+    "around",
     "between_own",
+    "carrying_sd",
     "choose",
     "conformal_quantile",
     "difference",
@@ -56,10 +73,13 @@ __all__ = [
     "mean_estimate",
     "nominal_size",
     "prior_gain",
+    "prior_signs",
     "questions_needed",
     "transfer_errors",
+    "transfer_signs",
     "transferred",
     "value_of_sample",
+    "weakest",
     "wilson",
     "within_range",
 ]

@@ -63,11 +63,13 @@ def choose(gain: Estimate, *, tolerance: float, prefer_cheap: bool = True) -> Ch
     ]
     if not prefer_cheap:
         sides.sort()
-    best = min(sides)
     for loss, side in sides:
         if loss <= tolerance:
             return Choice(side, is_shown=False, regret=loss, fallback=side)
-    return Choice("abstain", is_shown=False, regret=best[0], fallback=best[1])
+    # A difference within the tolerance is not worth the side that costs several times more.
+    slack = tolerance if prefer_cheap else 0.0
+    loss, side = sides[0] if sides[0][0] <= sides[1][0] + slack else sides[1]
+    return Choice("abstain", is_shown=False, regret=loss, fallback=side)
 
 
 def expected_loss(mean: float, sd: float) -> float:

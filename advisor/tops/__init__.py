@@ -5,12 +5,13 @@ sample every effort, keep the shortest correct answer, train on it, repeat. What
 run of any model that `calibration` can reach; the rules are pure functions of a run's outcomes.
 """
 
-from ._build import SETS, TopsData, TopsRules, build_tops
+from ._build import SETS, TopsData, TopsRules, build_tops, producer_version
 from ._efforts import (
     Effort,
     NamedPolicy,
     PromptedPolicy,
     choose_efforts,
+    is_single,
     named_policies,
     parse_texts,
 )
@@ -28,7 +29,7 @@ from ._rules import (
     seed_answers,
     shortest_correct,
 )
-from ._writing import DataFile
+from ._writing import DataFile, FolderWriter
 
 __all__ = [
     "PAPER_GAP_TOKENS",
@@ -39,6 +40,7 @@ __all__ = [
     "Effort",
     "EffortFigures",
     "Excluded",
+    "FolderWriter",
     "MinGap",
     "NamedPolicy",
     "PairKind",
@@ -55,9 +57,11 @@ __all__ = [
     "choose_efforts",
     "evaluation_tasks",
     "facts_of",
+    "is_single",
     "named_policies",
     "parse_texts",
     "preference_pairs",
+    "producer_version",
     "prompts_to_exclude",
     "seed_answers",
     "shortest_correct",

@@ -23,7 +23,7 @@ from ._rules import (
 )
 from ._writing import DataFile, FolderWriter
 
-__all__ = ["MANIFEST_VERSION", "SETS", "TopsData", "TopsRules", "build_tops"]
+__all__ = ["MANIFEST_VERSION", "SETS", "TopsData", "TopsRules", "build_tops", "producer_version"]
 
 MANIFEST_VERSION = 1
 """Version of `manifest.json`."""
@@ -162,7 +162,7 @@ def build_tops(
         document = {
             "kind": "tops-data",
             "schema_version": MANIFEST_VERSION,
-            "thinkroute": _version(),
+            "thinkroute": producer_version(),
             "run": {
                 "samples_sha256": counts.samples_sha256,
                 "models": sorted({one.model for one in efforts}),
@@ -294,7 +294,7 @@ def _rules_json(rules: TopsRules) -> dict[str, Any]:
     }
 
 
-def _version() -> str | None:
+def producer_version() -> str | None:
     """Return the version that is installed; none where the code runs from a source folder."""
     try:
         return version("thinkroute")

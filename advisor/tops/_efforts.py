@@ -28,6 +28,7 @@ __all__ = [
     "choose_efforts",
     "default_labels",
     "is_prompted",
+    "is_single",
     "named_policies",
     "parse_texts",
     "tag_prompts",
@@ -119,7 +120,7 @@ def named_policies(texts: Iterable[str]) -> list[NamedPolicy]:
     for text in texts:
         found = re.fullmatch(r"([A-Za-z][\w-]*)\s*=\s*([^=].*)", text.strip())
         policy = build_policy(found[2] if found else text)
-        if not _is_single(str(policy.spec)):
+        if not is_single(str(policy.spec)):
             raise InvalidInputError(
                 f"{str(policy.spec)!r} asks more than once for one answer, so its length is no"
                 " answer's",
@@ -184,7 +185,7 @@ def choose_efforts(
             system_prompt=cast("str | None", known[arm]["system_prompt"]) if arm in known else None,
         )
         for arm in arms
-        if _is_single(arm[1])
+        if is_single(arm[1])
     ]
     found.sort(key=lambda one: (order.get((one.model, one.policy), len(order)), _rank(one.policy)))
     found = _of_model(found, known, model)
@@ -207,6 +208,17 @@ def default_labels(efforts: Sequence[Effort]) -> tuple[str, ...]:
 def is_prompted(policy: str) -> bool:
     """Return whether a policy asks behind a system prompt, whose text only the run notes."""
     return policy.startswith(f"{_PROMPTED}(")
+
+
+def is_single(policy: str) -> bool:
+    """Return whether one request gives one answer."""
+    try:
+        spec = PolicySpec.parse(policy)
+    except InvalidPolicyError:
+        return True
+    if spec.name == _PROMPTED and spec.inner is not None:
+        spec = spec.inner
+    return spec.inner is None and not spec.members
 
 
 def tag_prompts(
@@ -279,17 +291,6 @@ def _rank(policy: str) -> tuple[int, int, str]:
     if isinstance(spec.budget, int):
         return (1, spec.budget, policy)
     return (2 if spec.budget is not None else 3, 0, policy)
-
-
-def _is_single(policy: str) -> bool:
-    """Return whether one request gives one answer."""
-    try:
-        spec = PolicySpec.parse(policy)
-    except InvalidPolicyError:
-        return True
-    if spec.name == _PROMPTED and spec.inner is not None:
-        spec = spec.inner
-    return spec.inner is None and not spec.members
 
 
 def _checked_name(name: str) -> str:

@@ -101,7 +101,7 @@ def facts_of(run: Path) -> RunFacts:
     if not run.exists():
         raise StoreError(
             f"{run} is no run folder",
-            hint=f"advisor calibrate --repeats 8 --temperature 1 --out {run} makes a run",
+            hint=f"advisor calibrate --out {run} makes a run",
             code="no-run",
         )
     with RunStore.open(store_path(run)) as store:

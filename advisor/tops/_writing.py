@@ -1,4 +1,4 @@
-"""A folder of JSONL files that is whole as soon as it has a manifest."""
+"""JSONL files in a folder that are whole as soon as their manifest is there."""
 
 import hashlib
 import json
@@ -50,8 +50,11 @@ class _Growing:
     def described(self, name: str) -> DataFile:
         return DataFile(name, self.n_rows, self._digest.hexdigest())
 
-    def sync(self) -> None:
+    def flush(self) -> None:
         self._stream.flush()
+
+    def sync(self) -> None:
+        self.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
 
@@ -66,10 +69,11 @@ class FolderWriter:
     A build that is not finished leaves the folder as it was.
     """
 
-    def __init__(self, folder: Path, managed: Iterable[str]) -> None:
-        """Take the folder, and the names of all files that a build may write into it."""
+    def __init__(self, folder: Path, managed: Iterable[str], manifest: str = MANIFEST) -> None:
+        """Take the folder, the names of all files that a build may write, and the manifest's."""
         self._folder = folder
         self._managed = tuple(managed)
+        self._manifest = manifest
         self._open: dict[str, _Growing] = {}
         self._is_new = False
 
@@ -112,6 +116,19 @@ class FolderWriter:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def written(self, name: str) -> Path:
+        """Return where the rows of a file lie until `finish`, so that they can be read.
+
+        Raises:
+            InvalidInputError: The folder cannot be written.
+            KeyError: No row was added.
+        """
+        try:
+            self._open[name].flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self._open[name].path
+
     def files(self) -> tuple[DataFile, ...]:
         """Return the files as they stand."""
         return tuple(
@@ -130,14 +147,14 @@ class FolderWriter:
             for one in self._open.values():
                 one.sync()
             # While files are exchanged there is no manifest that would speak for them.
-            (self._folder / MANIFEST).unlink(missing_ok=True)
+            (self._folder / self._manifest).unlink(missing_ok=True)
             for name in self._managed:
                 if name in self._open:
                     os.replace(self._open[name].path, self._folder / name)
                 else:
                     (self._folder / name).unlink(missing_ok=True)
             self._open.clear()
-            for name, document in {**documents, MANIFEST: manifest}.items():
+            for name, document in {**documents, self._manifest: manifest}.items():
                 text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
                 growing = _Growing(self._temporary(name))
                 growing.add(f"{text}\n".encode())
@@ -152,7 +169,7 @@ class FolderWriter:
     def _unwritable(self, error: OSError) -> InvalidInputError:
         return InvalidInputError(
             f"{self._folder} cannot be written: {error.strerror or error}",
-            hint="choose another --out folder",
+            hint="choose another --out",
             code="unwritable-folder",
         )
 

@@ -7,8 +7,9 @@ has the whole of it.
 """
 
 from ._candidate import Builder, Candidate
-from ._choice import Draft, decide
+from ._choice import decide
 from ._comparison import Comparison, Facts
+from ._draft import Draft
 from ._recommend import recommend
 
 __all__ = ["Builder", "Candidate", "Comparison", "Draft", "Facts", "decide", "recommend"]

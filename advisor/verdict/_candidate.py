@@ -230,20 +230,52 @@ class Builder:
             )
         if arm.order is Order.REASONING_THEN_IFT:
             notes.append("never recommended: IFT after reasoning")
+        flops, tokens, basis = self._own_inference(size, arm)
+        recipe = Recipe(
+            size=size, corpus="own", reasoning_ratio=arm.reasoning_ratio, order=arm.order
+        )
         return self._checked(
             Candidate(
-                Recipe(
-                    size=size, corpus="own", reasoning_ratio=arm.reasoning_ratio, order=arm.order
-                ),
+                recipe,
                 arm.accuracy,
                 self._training(size, arm.reasoning_ratio),
-                arm.mean_flops,
-                None if arm.mean_flops is None else "measured",
-                arm.mean_tokens,
-                arm.mean_flops,
-                arm.mean_tokens,
+                flops,
+                basis,
+                tokens,
+                flops,
+                tokens,
                 notes=tuple(notes),
-            )
+            ),
+            is_taught=False,
+        )
+
+    def _own_inference(
+        self, size: ModelSize, arm: OwnArm
+    ) -> tuple[float | None, float | None, InferenceBasis | None]:
+        """Return FLOPs and tokens per query of a measured arm, from what was measured of it."""
+        if arm.mean_flops is not None:
+            return arm.mean_flops, arm.mean_tokens, "measured"
+        nominal = nominal_size(self.evidence.table, size)
+        if arm.mean_tokens is not None and arm.mean_tokens > 0:
+            prompt = self.question.workload.prompt_tokens
+            return inference_flops(nominal, prompt, arm.mean_tokens), arm.mean_tokens, "lengths"
+        return self._inference(size, "reasoning" if arm.reasoning_ratio else "ift")
+
+    def searched(self, size: ModelSize, corpus: Corpus) -> Candidate:
+        """Return reasoning on traces that a search program writes; no accuracy is known for it."""
+        recipe = Recipe(size=size, corpus=corpus, reasoning_ratio=1.0)
+        flops, tokens, _ = self._inference(size, "reasoning")
+        note = "traces are written by a program, so no teacher is needed"
+        return self._checked(
+            Candidate(
+                recipe,
+                NO_ESTIMATE,
+                self._training(size, 1.0),
+                assumed_inference=flops,
+                assumed_tokens=tokens,
+                notes=(note,),
+            ),
+            is_taught=False,
         )
 
     def other_method(self, size: ModelSize, corpus: Corpus, method: Method) -> Candidate:
@@ -319,8 +351,13 @@ class Builder:
                 return flops, flops / (2 * network(nominal).n_active_params), "published-fit"
         return None, None, None
 
-    def _checked(self, candidate: Candidate) -> Candidate:
-        """Return the candidate with its total cost and the caps it breaks."""
+    def _checked(self, candidate: Candidate, *, is_taught: bool = True) -> Candidate:
+        """Return the candidate with its total cost and the caps it breaks.
+
+        Args:
+            candidate: The candidate.
+            is_taught: Its reasoning needs somebody who writes traces.
+        """
         question, request = self.question, self.question.request
         total = None
         if question.queries_per_day is not None and candidate.assumed_inference is not None:
@@ -334,6 +371,10 @@ class Builder:
         cap = question.cap
         if cap is not None and candidate.size > nominal_size(self.evidence.table, cap):
             broken.append(f"larger than {cap}")
+        recipe = candidate.recipe
+        needs_traces = recipe.reasoning_ratio > 0 and recipe.method is Method.SFT
+        if is_taught and needs_traces and question.teacher is None:
+            broken.append("nobody writes traces")
         budget = request.train_budget
         if budget is not None:
             used = budget.share_used(candidate.cost, question.gpus)
@@ -369,7 +410,15 @@ def _over_inference(budget: InferBudget, candidate: Candidate) -> list[str]:
         return [f"what a query costs is not known, so {budget} cannot be promised"]
     if spent <= budget.amount:
         return []
-    return [f"a query takes {spent / budget.amount:.2g}x the budget of {budget}"]
+    weak = (
+        " (by a printed fit, a weak prior)" if candidate.inference_basis == "published-fit" else ""
+    )
+    return [f"a query takes {times(spent / budget.amount)} the budget of {budget}{weak}"]
+
+
+def times(ratio: float) -> str:
+    """Return a ratio above 1 as text; a little more than 1 is said to be so."""
+    return "a little more than" if ratio < 1.005 else f"{ratio:,.3g}x"
 
 
 def unique(candidates: Sequence[Candidate]) -> list[Candidate]:

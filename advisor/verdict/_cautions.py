@@ -9,8 +9,8 @@ from .._recommendation import Conflict, RecommendationWarning
 from ..cost import memory_per_gpu, smallest_n_gpus
 from ..evidence import OwnEvidence
 from ..inference import Estimate, difference, gain_at, nominal_size, within_range
-from ._choice import Draft
 from ._comparison import Facts
+from ._draft import Draft
 from ._words import PAPER, points, short_points
 
 __all__ = ["conflicts", "warnings"]
@@ -40,7 +40,7 @@ def warnings(draft: Draft, facts: Facts) -> tuple[list[RecommendationWarning], l
             f"answers are gone ({PAPER}, section 5, rule)"
         )
     if facts.question.corpus == "math-centric" and trains_reasoning:
-        text, quoted = _general_loss(facts)
+        text, quoted = _general_loss(draft, facts)
         found["general-accuracy-loss"] = text
     elif trains_reasoning and facts.question.corpus in {"own", "code"}:
         found["forgetting"] = (
@@ -74,12 +74,13 @@ def _truncation(draft: Draft, facts: Facts) -> str:
     )
 
 
-def _general_loss(facts: Facts) -> tuple[str, list[Estimate]]:
+def _general_loss(draft: Draft, facts: Facts) -> tuple[str, list[Estimate]]:
     """Return what math-centric reasoning costs in general ability, with its figures.
 
     Source: arXiv 2509.22193v2, Table 1.
     """
-    table, size = facts.evidence.table, facts.question.size
+    table = facts.evidence.table
+    size = draft.chosen.size if draft.chosen is not None else facts.question.size
     inside = size is not None and within_range(table, size)
     sizes = [size] if inside and size is not None else [table.sizes[0], table.sizes[-1]]
     quoted: list[Estimate] = []
@@ -246,7 +247,8 @@ def _matters(conflict: PublishedConflict, draft: Draft, facts: Facts, cells: Seq
         return bool({*conflict.first.cells, *conflict.second.cells} & set(cells))
     if "ratio" in topics:
         size = draft.chosen.size if draft.chosen is not None else None
-        return trains and size is not None and size.n_params <= _SMALL
+        is_small = size is not None and size.n_params <= _SMALL
+        return trains and is_small and facts.question.family in {None, "math-oe", "math-mc"}
     if "order" in topics:
         return draft.action in {"sequential", "distil"}
     if "rl" in topics:

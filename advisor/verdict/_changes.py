@@ -1,5 +1,6 @@
 """What would change the verdict, found by asking again with one answer changed."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,10 @@ from policies import ModelSize, ThinkrouteError
 
 from .._recommendation import Change
 from .._request import RecommendationRequest
-from ..cost import InferBudget
+from ..cost import InferBudget, TrainBudget
 from ..inference import nominal_size, questions_needed, wilson, within_range
-from ._choice import Draft
 from ._comparison import Facts
+from ._draft import Draft
 
 if TYPE_CHECKING:
     from calibration import Cell
@@ -25,6 +26,8 @@ _STEPS = 7
 """Halvings of the search for the gain of a pair that would turn the verdict: to 0.5 points."""
 
 _LARGEST_GAIN = 0.30
+_TO_95 = 1.959963984540054 / 1.6448536269514722
+_MOST_BUDGETS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def _variants(draft: Draft, facts: Facts) -> Iterator[_Variant]:
     question, request, table = facts.question, facts.question.request, facts.evidence.table
     names = {"general": "general", "math-centric": "math"}
     for corpus, name in names.items():
-        if corpus != question.corpus:
+        if corpus != request.corpus:
             yield _Variant(
                 f"your corpus is like the published {corpus} one",
                 f"--corpus {name}",
@@ -110,27 +113,40 @@ def _variants(draft: Draft, facts: Facts) -> Iterator[_Variant]:
         for ratio in (5.0, 20.0):
             yield _Variant(
                 f"your traces are {ratio:g} times as long as direct answers",
-                f"--trace-ratio {ratio:g}",
+                f"--trace-length {ratio:g}x",
                 {"trace_ratio": ratio},
             )
-    if request.infer_budget is None and draft.compared is not None:
-        costs = (
-            draft.compared.ift.assumed_inference,
-            draft.compared.reasoning.assumed_inference,
-        )
-        if costs[0] is not None and costs[1] is not None and costs[0] < costs[1]:
-            budget = f"{costs[1]:.2g}"
-            amount = f"{(costs[0] * costs[1]) ** 0.5:.2e}"
-            below = InferBudget.parse(amount)
-            yield _Variant(
-                f"a query may cost less than {budget} FLOPs",
-                f"--infer-budget {amount}",
-                {"infer_budget": below},
-            )
+    yield from _budgets(draft, facts)
     if request.teacher != "none" and question.have != "reasoning":
         yield _Variant("nobody writes traces", "--teacher none", {"teacher": "none"})
     if question.have != "reasoning":
         yield _Variant("the model reasons already", "--have reasoning", {"have": "reasoning"})
+
+
+def _budgets(draft: Draft, facts: Facts) -> Iterator[_Variant]:
+    """Return a tighter inference budget where there is none, and looser ones where one binds."""
+    request, compared = facts.question.request, draft.compared
+    if compared is None:
+        return
+    ift, reasoning = compared.ift, compared.reasoning
+    short, long = ift.assumed_inference, reasoning.assumed_inference
+    if request.infer_budget is None and short is not None and long is not None and short < long:
+        amount = f"{(short * long) ** 0.5:.2e}".replace("e+", "e")
+        budget = InferBudget.parse(amount)
+        what = f"a query may cost at most {amount} FLOPs"
+        yield _Variant(what, f"--infer-budget {amount}", {"infer_budget": budget})
+    elif request.infer_budget is not None and long is not None and not reasoning.is_feasible:
+        amount = f"{1.01 * long:.2e}".replace("e+", "e")
+        looser = InferBudget.parse(amount)
+        what = f"a query may cost {amount} FLOPs"
+        yield _Variant(what, f"--infer-budget {amount}", {"infer_budget": looser})
+    if request.train_budget is not None:
+        costs = sorted(one.cost.flops for one in draft.candidates if not one.is_feasible)
+        for cost in costs[:_MOST_BUDGETS]:
+            amount = f"{1.01 * cost:.2e}".replace("e+", "e")
+            budget_of = TrainBudget.parse(amount)
+            what = f"training may cost {amount} FLOPs"
+            yield _Variant(what, f"--train-budget {amount}", {"train_budget": budget_of})
 
 
 def _thresholds(draft: Draft, facts: Facts, ask: Asked) -> list[Change]:
@@ -173,14 +189,15 @@ def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Chan
             middle = (low + high) / 2
             low, high = (low, middle) if _wants_reasoning(verdict(middle)) else (middle, high)
         other = verdict(low if wants else high)
+        if other.action == draft.action:
+            return None
     except ThinkrouteError:
         return None
     n = questions_needed(0.05)
-    side = "less" if wants else "more"
+    side = "just below" if wants else "just above"
     turning = f"{100 * high:+.0f}" if round(100 * high) else "0"
     return Change(
-        condition=f"your own {where} pair shows a gain of {side} than {turning} points on "
-        f"{n} questions",
+        condition=f"your own {where} pair shows a gain {side} {turning} points on {n} questions",
         arguments="",
         action=other.action,
         text=in_short(other),
@@ -200,7 +217,7 @@ def _made_up(facts: Facts, size: ModelSize, ift: float, gain: float) -> "tuple[C
         ("ift", "direct", ift),
         ("reasoning", "reasoning@max", ift + gain),
     ):
-        kept = min(max(accuracy, 0.0), 1.0)
+        kept = round(min(max(accuracy, 0.0), 1.0) * n) / n
         low, high = wilson(kept, n)
         cells.append(
             Cell(
@@ -215,14 +232,14 @@ def _made_up(facts: Facts, size: ModelSize, ift: float, gain: float) -> "tuple[C
                 n_cut=0,
                 n_error=0,
                 accuracy=kept,
-                ci_low=low,
-                ci_high=high,
-                mean_prompt_tokens=facts.question.workload.prompt_tokens,
-                mean_tokens=facts.question.workload.answer_tokens
-                if label == "ift"
-                else facts.question.workload.reasoning_tokens,
+                # Cells hold 95% intervals.
+                ci_low=max(0.0, kept - _TO_95 * (kept - low)),
+                ci_high=min(1.0, kept + _TO_95 * (high - kept)),
+                # Unknown, so that costs stay those of the question.
+                mean_prompt_tokens=math.nan,
+                mean_tokens=math.nan,
                 mean_flops=None,
-                mean_seconds=float("nan"),
+                mean_seconds=math.nan,
             )
         )
     return tuple(cells)

@@ -1,5 +1,6 @@
 """Direct answers against reasoning at one size, from the strongest evidence there is."""
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from ..inference import (
     Basis,
     Estimate,
     Measured,
+    Z,
+    around,
     between_own,
     gain_at,
     nominal_size,
     transferred,
+    weakest,
     within_range,
 )
 from ._candidate import Builder, Candidate
@@ -24,7 +28,7 @@ from ._question import Question
 if TYPE_CHECKING:
     from calibration import Cell, OutcomeRecord
 
-__all__ = ["Comparison", "Facts"]
+__all__ = ["FEW_ANSWERS", "Comparison", "Facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,13 @@ class Comparison:
     @property
     def is_few(self) -> bool:
         """Return whether the user's own arms have fewer than 100 answers."""
-        return self.own is not None and any(arm.n < _FEW for arm in self.own.arms)
+        return self.own is not None and any(arm.n < FEW_ANSWERS for arm in self.own.arms)
 
 
 _P99_OVER_MEAN = 2.5
 """99% quantile of rows / their mean, where traces were not measured; an assumption."""
 
-_FEW = 100
+FEW_ANSWERS = 100
 """Answers of an arm below which a verdict on it is only a leaning: 5 points need 737."""
 
 
@@ -135,10 +139,48 @@ class Facts:
 
     def published(self, size: ModelSize) -> Comparison | None:
         """Return the published comparison of the question's corpus, `None` without one."""
+        return self.published_of(size, self.question.corpus)
+
+    def other_corpus(self, comparison: Comparison) -> Comparison | None:
+        """Return the other published corpus's comparison, where the corpus was not said."""
         question = self.question
-        for corpus in question.prior if question.is_corpus_published else ():
-            return self.published_of(size, corpus)
-        return None
+        if question.request.corpus is not None or question.other is None:
+            return None
+        if comparison.own is not None or comparison.basis == "transferred":
+            return None
+        return self.published_of(comparison.size, question.other)
+
+    def belief(self, comparison: Comparison) -> Estimate:
+        """Return what is believed about the gain, which decides and which measuring would change.
+
+        The gain itself, if it is the user's or of a corpus that was named. Where the corpus was
+        not said, the two published ones at equal odds: the mean of their gains, with the spread
+        between them.
+        """
+        other = self.other_corpus(comparison)
+        if other is None or other.gain.value is None or comparison.gain.value is None:
+            return comparison.gain
+        mean = (comparison.gain.value + other.gain.value) / 2
+        apart = (comparison.gain.value - other.gain.value) / 2
+        sd = math.sqrt((comparison.gain.sd**2 + other.gain.sd**2) / 2 + apart**2)
+        refs = tuple(dict.fromkeys((*comparison.gain.refs, *other.gain.refs)))
+        basis = weakest(comparison.gain.basis, other.gain.basis)
+        return around(mean, Z * sd, basis, refs, lowest=-1.0)
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Return how often the model to be trained is right now, `None` if that is not known.
+
+        As given; else the user's own arm of what is there, if it was measured. Its mean hides the
+        spread of questions, so that what follows for reinforcement learning is an upper bound.
+        """
+        question = self.question
+        if question.request.pass_rate is not None:
+            return question.request.pass_rate
+        if question.size is None or question.have == "base":
+            return None
+        arm = self.own_at(question.size).find(1.0 if question.have == "reasoning" else 0.0)
+        return None if arm is None else arm.accuracy.value
 
     def published_of(self, size: ModelSize, corpus: Corpus) -> Comparison | None:
         """Return the published comparison of a corpus, `None` without one."""

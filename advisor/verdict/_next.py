@@ -9,16 +9,16 @@ from .._recommendation import NextMeasurement
 from ..inference import (
     NO_ESTIMATE,
     Estimate,
-    Z,
-    conformal_quantile,
+    carrying_sd,
     prior_gain,
     questions_needed,
-    transfer_errors,
+    transfer_signs,
     value_of_sample,
     within_range,
 )
-from ._choice import Draft
+from ._candidate import Candidate
 from ._comparison import Facts
+from ._draft import Draft
 
 __all__ = ["calibrate_command", "next_measurements", "prior_of"]
 
@@ -30,29 +30,23 @@ _DISCORDANCE = 0.3
 
 _EXA = 1e18
 _MOST = 3
+_LEAST_VALUE = 0.0005
+"""Expected gain in accuracy below which a measurement is not worth a line."""
 
 
 def prior_of(draft: Draft, facts: Facts) -> Estimate:
     """Return what is believed about the gain now, for what a measurement could change.
 
-    The gain that decides, if it is the user's or of a corpus that the user named; else the
-    published corpora with the distance between them, because which one resembles the user's data
-    was not said or neither does.
+    The belief that decided; where nothing supports a decision, the published corpora with the
+    distance between two of them.
     """
-    question = facts.question
-    is_mine = draft.gain.basis in {"transferred", "interpolated"} and facts.pairs
-    own = draft.compared is not None and draft.compared.own is not None
-    named = question.request.corpus is not None and question.is_corpus_published
-    if draft.gain.value is not None and (own or is_mine or named):
+    if draft.gain.value is not None:
         return draft.gain
-    size = draft.compared.size if draft.compared is not None else question.size
-    if size is None or question.family is None:
+    question, table = facts.question, facts.evidence.table
+    size = question.size
+    if size is None or question.family is None or not within_range(table, size):
         return draft.gain
-    if not within_range(facts.evidence.table, size):
-        return draft.gain
-    corpora = ("general", "math-centric")
-    prior = prior_gain(facts.evidence.table, corpora, question.family, size)
-    return prior if prior.value is not None else draft.gain
+    return prior_gain(table, table.corpora, question.family, size)
 
 
 def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
@@ -61,63 +55,65 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
     size = draft.compared.size if draft.compared is not None else question.size
     if size is None:
         size = facts.evidence.table.sizes[0]
+    if question.teacher is None and not facts.own_at(size).is_comparable:
+        return [_signal(facts, size)]
     prior = prior_of(draft, facts)
     found = [
-        _pair(facts, prior, one, size, few=draft.gain)
+        _pair(facts, prior, one, size)
         for one in _sizes(facts, size)
         if one == size or question.family is not None
     ]
-    found.sort(key=lambda item: -(item.value_per_exaflop or 0.0))
-    found = found[:_MOST]
-    if draft.chosen is not None and draft.action in {"sequential", "mixed", "distil"}:
-        found.append(_mixture(facts, draft, size))
+    worthwhile = [
+        one for one in found if one is not None and (one.value is None or one.value >= _LEAST_VALUE)
+    ]
+    worthwhile.sort(key=lambda item: -(item.value_per_exaflop or 0.0))
+    found = worthwhile[:_MOST]
+    chosen = draft.chosen
+    is_mixture = draft.action in {"sequential", "mixed", "distil"}
+    if chosen is not None and is_mixture and chosen.accuracy.value is None:
+        found.append(_mixture(facts, chosen, size))
     return found
 
 
 def _sizes(facts: Facts, target: ModelSize) -> list[ModelSize]:
     """Return the sizes at which a pair would say something about the target."""
+    if facts.own_at(target).is_comparable:
+        return [target]
     measured = {pair.size for pair in facts.pairs}
     smaller = [size for size in facts.evidence.table.sizes if size < target]
-    return [size for size in (*smaller, target) if size not in measured or size == target]
+    return [size for size in (*smaller, target) if size not in measured]
 
 
 def _pair(
-    facts: Facts, prior: Estimate, size: ModelSize, target: ModelSize, *, few: Estimate
-) -> NextMeasurement:
+    facts: Facts, prior: Estimate, size: ModelSize, target: ModelSize
+) -> NextMeasurement | None:
+    """Return the proposal to measure a pair, `None` if as many questions were already asked."""
     build, question = facts.build, facts.question
-    is_own = size == target and facts.own_at(size).is_comparable
+    own = facts.own_at(size)
+    is_more = size == target and own.is_comparable
     n = questions_needed(_SEEN_GAIN)
-    if is_own and few.value is not None:
-        n = questions_needed(max(abs(few.value), 0.02))
+    asked = min((arm.n for arm in own.arms), default=0) if is_more else 0
+    if is_more:
+        n = questions_needed(max(abs(own.gain.value or 0.0), 0.02))
+        if n <= asked:
+            return None
     ift = build.pure(size, question.corpus, 0.0, NO_ESTIMATE)
     reasoning = build.pure(size, question.corpus, 1.0, NO_ESTIMATE)
-    train = 0.0 if is_own else ift.cost.flops + reasoning.cost.flops
+    train = 0.0 if is_more else ift.cost.flops + reasoning.cost.flops
     measure = None
     if ift.assumed_inference is not None and reasoning.assumed_inference is not None:
-        measure = n * (ift.assumed_inference + reasoning.assumed_inference)
+        measure = (n - asked) * (ift.assumed_inference + reasoning.assumed_inference)
     value = per_exaflop = None
-    if prior.value is not None:
-        standard_error = math.sqrt(_DISCORDANCE / n)
-        sd, after = prior.sd, standard_error
-        if size != target:
-            carried = conformal_quantile(transfer_errors(facts.evidence.table)) / Z
-            after = math.hypot(carried, standard_error)
-        after = sd * after / math.hypot(sd, after)
-        value = value_of_sample(prior.value, sd, after)
+    carried = 0.0 if size == target else carrying_sd(facts.evidence.table, target)
+    if prior.value is not None and carried is not None:
+        standard_error = math.sqrt(_DISCORDANCE / (n - asked))
+        error = math.hypot(carried, standard_error)
+        after = prior.sd * error / math.hypot(prior.sd, error)
+        value = value_of_sample(prior.value, prior.sd, after)
         spent = train + (measure or 0.0)
         per_exaflop = 100 * value / (spent / _EXA) if spent else None
-    if is_own:
-        text = f"more questions for your pair at {size}: {n} show a difference of the size you saw"
-    elif size < target:
-        text = (
-            f"a {size} pair trained on your data, one on direct answers and one on reasoning: "
-            f"carried up to {target}; where that was tried, the sign was right in 79 of 80 cases (96% "
-            "with 2.5 points of noise)"
-        )
-    else:
-        text = f"the {size} pair itself, trained on your data: no carrying over"
     return NextMeasurement(
-        text=f"{text}; {n} questions show {100 * _SEEN_GAIN:g} points" if not is_own else text,
+        text=_pair_text(facts, size, target, n, is_more=is_more),
         commands=_pair_commands(question.task_type, size, target, n),
         n_questions=n,
         train_flops=train,
@@ -127,9 +123,42 @@ def _pair(
     )
 
 
-def _mixture(facts: Facts, draft: Draft, size: ModelSize) -> NextMeasurement:
-    chosen = draft.chosen
-    assert chosen is not None
+def _pair_text(facts: Facts, size: ModelSize, target: ModelSize, n: int, *, is_more: bool) -> str:
+    shows = f"{n} questions show {100 * _SEEN_GAIN:g} points"
+    if is_more:
+        return f"more questions for your pair at {size}: {n} show a difference of the size you saw"
+    if size == target:
+        return f"the {size} pair itself, trained on your data: no carrying over; {shows}"
+    signs = transfer_signs(facts.evidence.table)
+    return (
+        f"a {size} pair trained on your data, one on direct answers and one on reasoning, carried "
+        f"up to {target}: where that was tried, the sign was right in {signs.n_right} of {signs.n} "
+        f"cases; {shows}"
+    )
+
+
+def _signal(facts: Facts, size: ModelSize) -> NextMeasurement:
+    """Return the pre-check of reinforcement learning: is there anything to learn from?"""
+    task = facts.question.task_type
+    command = (
+        "advisor calibrate --backend openai --base-url URL --model YOUR-MODEL --tasks "
+        f"TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max --limit 100 "
+        f"--repeats 8 --out runs/{task}-{size}-signal"
+    )
+    again = f"advisor recommend --size {size} --task {task} --teacher none --pass-rate SHARE-RIGHT"
+    return NextMeasurement(
+        text="8 answers to each of 100 training prompts: what share of them is right, and do a "
+        "third of the prompts have both right and wrong ones?",
+        commands=(command, again),
+        n_questions=100,
+        train_flops=0.0,
+        measure_flops=None,
+        value=None,
+        value_per_exaflop=None,
+    )
+
+
+def _mixture(facts: Facts, chosen: Candidate, size: ModelSize) -> NextMeasurement:
     n = questions_needed(_SEEN_GAIN)
     label = chosen.recipe.label
     task = facts.question.task_type

@@ -35,6 +35,7 @@ def listed(candidates: list[Candidate], named: Sequence[Candidate]) -> list[Cand
 
 
 def options(candidates: Sequence[Candidate], facts: Facts) -> tuple[RecipeOption, ...]:
+    """Return candidates as the options A, B, ... of a recommendation."""
     return tuple(
         _option(one, letter(index), chance, facts)
         for index, (one, chance) in enumerate(zip(candidates, _front(candidates), strict=True))

@@ -2,79 +2,109 @@
 
 from policies import Mode
 
-from .._recipe import Method
+from .._recipe import Method, Recipe
 from .._recommendation import Stage
-from ._choice import Draft
+from ..inference import nominal_size
 from ._comparison import Facts
+from ._draft import Draft
 from ._next import calibrate_command
 
 __all__ = ["plan"]
 
 
 def plan(draft: Draft, facts: Facts) -> list[Stage]:
-    """Return what to run, in order."""
+    """Return the stages of a verdict; none for an abstention."""
     chosen, question = draft.chosen, facts.question
     if chosen is None:
         return []
     size, task, recipe = str(chosen.size), question.task_type, chosen.recipe
-    corpus = {"math-centric": "math"}.get(recipe.corpus, recipe.corpus)
+    measure = _measure(task, size, recipe.label, recipe.reasoning_ratio)
+    is_there = draft.action == "ift" and question.have == "ift"
+    if is_there or (recipe.corpus == "own" and chosen.accuracy.basis == "measured"):
+        kept = "the model that you measured is the recommended one: keep it"
+        if is_there:
+            kept = "keep the model trained on direct answers"
+        return [Stage(title=kept, command=None)]
     folder = f"train/{task}-{size}"
-    export = (
-        f"advisor export --to trl --size {size} --task {task} --data PAIRS.jsonl --out {folder}"
+    stages = _data_stages(
+        draft, facts, f"advisor export --to trl --size {size} --task {task}", folder
     )
-    stages: list[Stage] = []
-    if draft.action == "tops":
-        stages.append(
-            Stage(
-                title="sample every effort and keep the shortest correct answers",
-                command="advisor data tops --backend openai --base-url URL --model YOUR-MODEL "
-                "--tasks TRAINING-QUESTIONS.jsonl --efforts reasoning@1024,reasoning@4096,"
-                f"reasoning@max --out data/{task}-tops",
-            )
-        )
-        title = "write the configuration; the paper starts again from the base model"
-        arguments = " --method tops --base-model YOUR-BASE-MODEL"
-        data = f"--data data/{task}-tops/tops_sft.jsonl"
-        stages.append(
-            Stage(title=title, command=export.replace("--data PAIRS.jsonl", data) + arguments)
-        )
-    elif recipe.method is Method.GRPO:
-        stages.append(
-            Stage(
-                title="pre-check: 8 samples of 100 training prompts; go on if 5% to 95% are right",
-                command="advisor calibrate --backend openai --base-url URL --model YOUR-MODEL "
-                f"--tasks TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max "
-                f"--limit 100 --repeats 8 --out runs/{task}-{size}-signal",
-            )
-        )
-        stages.append(
-            Stage(title="write the data and the configuration", command=f"{export} --method grpo")
-        )
-    else:
-        if recipe.reasoning_ratio > 0 and question.teacher is not None:
-            title = (
-                f"let {question.teacher} answer each training prompt with and without thinking; "
-                "keep the correct ones as PAIRS.jsonl (prompt, ift, reasoning)"
-            )
-            stages.append(Stage(title=title, command=None))
-        arguments = f" --ratio {recipe.reasoning_ratio:g}"
-        if draft.action == "distil":
-            n_rows = round(recipe.reasoning_ratio * question.workload.n_rows)
-            arguments = f" --ratio 1 --n-rows {n_rows} --base-model YOUR-IFT-MODEL"
-        elif 0 < recipe.reasoning_ratio < 1:
-            arguments += f" --order {recipe.order.value}"
-        if recipe.corpus != "own":
-            arguments += f" --corpus {corpus}"
-        title = "write the mixture in order and the configuration"
-        stages.append(Stage(title=title, command=export + arguments))
     stages.append(Stage(title="train", command=f"bash {folder}/launch.sh"))
-    stages.append(
-        Stage(
-            title="measure what was trained, then ask again with --table",
-            command=_measure(task, size, recipe.label, recipe.reasoning_ratio),
-        )
-    )
+    title = "measure what was trained, then ask again with --table"
+    if recipe.method is not Method.SFT:
+        title = "measure what was trained, and compare it with what you had"
+    stages.append(Stage(title=title, command=measure))
     return stages
+
+
+def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[Stage]:
+    """Return how the data and the configuration are made."""
+    question, chosen = facts.question, draft.chosen
+    recipe = Recipe(size=facts.evidence.table.sizes[0], corpus="own", reasoning_ratio=0.0)
+    if chosen is not None:
+        recipe = chosen.recipe
+    task = question.task_type
+    base = _base_model(facts, recipe)
+    if recipe.method is Method.GRPO:
+        check = (
+            "pre-check: 8 samples of 100 training prompts; go on if at least a third of the "
+            "prompts have both right and wrong answers"
+        )
+        sample = (
+            "advisor calibrate --backend openai --base-url URL --model YOUR-MODEL --tasks "
+            f"TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max --limit 100 "
+            f"--repeats 8 --out runs/{task}-{recipe.size}-signal"
+        )
+        write = f"{export} --method grpo --data PROMPTS.jsonl --out {folder}{base}"
+        title = "write the configuration; PROMPTS.jsonl has prompt and solution"
+        return [Stage(title=check, command=sample), Stage(title=title, command=write)]
+    if recipe.method is Method.TOPS:
+        sample = (
+            "advisor data tops --backend openai --base-url URL --model YOUR-MODEL --tasks "
+            "TRAINING-QUESTIONS.jsonl --efforts reasoning@1024,reasoning@4096,reasoning@max "
+            f"--out data/{task}-tops"
+        )
+        write = f"{export} --method tops --data data/{task}-tops/tops_sft.jsonl --out {folder}"
+        return [
+            Stage(
+                title="sample every effort and keep the shortest correct answers", command=sample
+            ),
+            Stage(
+                title="write the configuration; the paper starts again from the base model",
+                command=f"{write} --base-model YOUR-BASE-MODEL",
+            ),
+        ]
+    stages: list[Stage] = []
+    if draft.action == "backtracking":
+        title = "write PAIRS.jsonl (prompt, ift, reasoning) with a search program"
+        stages.append(Stage(title=title, command=None))
+    elif recipe.reasoning_ratio > 0 and question.teacher is not None:
+        title = (
+            f"let {question.teacher} answer each training prompt with and without thinking; keep "
+            "the correct ones as PAIRS.jsonl (prompt, ift, reasoning)"
+        )
+        stages.append(Stage(title=title, command=None))
+    arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio {recipe.reasoning_ratio:g}"
+    if draft.action == "distil":
+        n_rows = max(1, round(recipe.reasoning_ratio * question.workload.n_rows))
+        arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio 1 --n-rows {n_rows}"
+    elif 0 < recipe.reasoning_ratio < 1:
+        arguments += f" --order {recipe.order.value}"
+    if recipe.corpus != "own":
+        arguments += f" --corpus {'math' if recipe.corpus == 'math-centric' else recipe.corpus}"
+    title = "write the mixture in order and the configuration"
+    return [*stages, Stage(title=title, command=arguments + base)]
+
+
+def _base_model(facts: Facts, recipe: Recipe) -> str:
+    """Return the argument that names what training starts from, where the size does not say it."""
+    have = facts.question.have
+    if have == "reasoning":
+        return " --base-model YOUR-REASONING-MODEL"
+    if have == "ift":
+        return " --base-model YOUR-IFT-MODEL"
+    nominal = nominal_size(facts.evidence.table, recipe.size)
+    return "" if nominal in facts.evidence.table.sizes else " --base-model YOUR-BASE-MODEL"
 
 
 def _measure(task: str, size: str, label: str, ratio: float) -> str:

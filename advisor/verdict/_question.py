@@ -116,7 +116,7 @@ def resolve(
         has_pairs: The user measured a pair of recipes at some size.
     """
     table = evidence.table
-    corpus: Corpus = request.corpus or ("own" if own.arms or has_pairs else "general")
+    corpus: Corpus = request.corpus or ("own" if own.is_comparable or has_pairs else "general")
     published: list[PublishedCorpus] = [one for one in _CORPORA if one == corpus]
     family = request.task_type if request.task_type in table.task_types else None
     is_proxy = family is None and request.answer_format is not None
@@ -198,12 +198,18 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
     larger = "what may be trained and served; --max-size, or --size any, lifts it"
     say("max-size", cap, "max_size" in given, larger)
     say("task", request.task_type, True, _task_text(question))
+    is_said = "corpus" in given or question.corpus == "own"
     corpus_text = {
         "general": "1.3M general pairs: the published corpus that a mixed one resembles most",
         "math-centric": "300K math pairs",
         "code": "no accuracy is published for a code corpus",
         "own": "no published corpus speaks for it",
     }[question.corpus]
+    if not is_said and question.other is not None:
+        corpus_text = (
+            f"figures and costs are of the {question.corpus} corpus; what decides counts "
+            f"{question.corpus} and {question.other} at equal odds"
+        )
     say("corpus", question.corpus, "corpus" in given, corpus_text)
     objective_text = {
         "balanced": "accuracy against training and serving costs",
@@ -228,13 +234,12 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
     say("teacher", question.teacher or NO_TEACHER, "teacher" in given, teacher_text)
     say("have", question.have, "have" in given, "what training starts from")
     say("n-examples", f"{workload.n_rows:,}", "n_examples" in given, "rows, one epoch")
-    where = lengths or "a default; --trace-length measures yours"
-    say("prompt-tokens", f"{workload.prompt_tokens:g}", "prompt_tokens" in given, "mean of a row")
-    say("answer-tokens", f"{workload.answer_tokens:g}", "answer_tokens" in given, where)
-    ratio = (
-        lengths or "published: 5 to 20, here their geometric mean; --trace-length measures yours"
+    shape = (
+        f"prompts of {workload.prompt_tokens:g}, direct answers of {workload.answer_tokens:g} "
+        f"tokens, traces {workload.trace_ratio:g}x as long"
     )
-    say("trace-ratio", f"{workload.trace_ratio:g}", "trace_ratio" in given, ratio)
+    published = "published: traces of 5 to 20x, here their geometric mean; a file measures yours"
+    say("trace-length", shape, lengths != "", lengths or published)
     points = f"{100 * question.tolerance:g} percentage points"
     say("tolerance", points, "tolerance" in given, "expected loss at which a leaning decides")
     return replace(question, assumptions=tuple(found))

@@ -5,35 +5,48 @@ A rule never becomes a number: options that rest on one have no accuracy.
 
 from typing import TYPE_CHECKING
 
-from calibration.published import PublishedTable
+from calibration.published import PublishedTable, find_evidence
 from policies import ModelSize
 
 from .._recommendation import Reason
 from ..evidence import OwnArm
-from ..inference import Choice, within_range
+from ..inference import Choice, Estimate, difference, prior_signs, within_range
 from ._candidate import Candidate
 from ._words import PAPER, cells_of, percent, points, short_points
 
 if TYPE_CHECKING:
     from ._comparison import Comparison, Facts
 
+_TOPS = "2502.18080/T3"
+
 __all__ = [
+    "backtracking",
     "cheaper_unless_shown",
     "corpus_decides",
+    "fallback_reason",
+    "from_ift",
+    "from_rewards",
     "gain_reason",
+    "keep_ift",
     "larger_ift_reason",
     "largest_figure",
     "leaning",
     "matched_flops",
-    "measured_mixtures",
+    "measured_recipes",
     "most_of_the_gain",
     "multiple_choice",
     "never_last",
     "no_evidence",
+    "no_signal",
+    "no_size",
+    "not_on_top",
     "nothing_fits",
     "off_frontier",
     "over_budget",
+    "reinforced",
     "short_answers",
+    "shortened",
+    "size_reason",
     "too_uncertain",
 ]
 
@@ -70,19 +83,19 @@ def leaning(choice: Choice, tolerance: float) -> Reason:
     return Reason(
         code="leaning",
         text=f"nothing is shown, but acting on {choice.side} is expected to lose "
-        f"{regret:.1f} points at most against the better of the two, within the "
-        f"{100 * tolerance:g} allowed",
+        f"{regret:.1f} points against the better of the two, within the {100 * tolerance:g} allowed",
     )
 
 
-def too_uncertain(comparison: "Comparison", choice: Choice, tolerance: float) -> Reason:
+def too_uncertain(gain: Estimate, choice: Choice, tolerance: float) -> Reason:
     """Return why the choice is to measure first."""
     regret = 100 * (choice.regret or 0.0)
     return Reason(
         code="too-uncertain",
-        text=f"the interval of the gain contains 0, and even {choice.fallback}, which loses least, "
-        f"is expected to lose {regret:.1f} points, more than the {100 * tolerance:g} allowed",
-        cells=cells_of(comparison.gain),
+        text=f"what is believed about the gain ({points(gain)}) leaves both sides open: even "
+        f"{choice.fallback}, which loses least, is expected to lose {regret:.1f} points, more than "
+        f"the {100 * tolerance:g} allowed",
+        cells=cells_of(gain),
     )
 
 
@@ -97,28 +110,61 @@ def corpus_decides(comparison: "Comparison", other: "Comparison") -> Reason:
     )
 
 
-def no_evidence(facts: "Facts", size: ModelSize | None) -> Reason:
-    """Return why nothing supports a choice."""
+def no_evidence(facts: "Facts", size: ModelSize) -> Reason:
+    """Return why nothing supports a choice at a size."""
     question, table = facts.question, facts.evidence.table
     if question.family is None or question.is_proxy:
         text = f"no published figure is about {question.task_type}"
-    elif not question.is_corpus_published:
-        text = (
-            f"no published figure is about {_corpus_name(question.corpus)}: on a corpus that it "
-            "was not measured on, the published sign of the gain was right in 24 of 40 cases"
-        )
-    elif size is not None and not within_range(table, size):
+    elif not within_range(table, size):
         text = (
             f"{size} is outside the published sizes {table.sizes[0]} to {table.sizes[-1]}, and "
             "figures are not extrapolated"
         )
     else:
-        text = f"no published size is within {question.cap}"
+        signs = prior_signs(table)
+        text = (
+            f"no published figure is about {_corpus_name(question.corpus)}: on a corpus that it "
+            f"was not measured on, the published sign of the gain was right in {signs.n_right} of "
+            f"{signs.n} cases"
+        )
     return Reason(
         code="no-evidence",
         text=f"{text}; no measured table of yours compares direct answers with reasoning at this "
         "size or, within the published sizes, a smaller one",
     )
+
+
+def no_size(facts: "Facts") -> Reason:
+    """Return why nothing supports a choice at any size."""
+    question = facts.question
+    if question.family is None or question.is_proxy:
+        text = f"no published figure is about {question.task_type}"
+    elif not question.is_corpus_published:
+        text = f"no published figure is about {_corpus_name(question.corpus)}"
+    else:
+        text = f"no published size is within {question.cap}"
+    return Reason(
+        code="no-evidence",
+        text=f"{text}, and no measured table of yours compares direct answers with reasoning",
+    )
+
+
+def size_reason(
+    chosen: Candidate, next_best: Candidate | None, n_feasible: int, tolerance: float
+) -> Reason:
+    """Return why a size was chosen."""
+    what = f"{chosen.size} {chosen.recipe.label} ({percent(chosen.accuracy)})"
+    text = f"of {n_feasible} pure recipes that fit, {what} is the only size that does"
+    cells = cells_of(chosen.accuracy)
+    if next_best is not None:
+        gap = difference(next_best.accuracy, chosen.accuracy)
+        text = (
+            f"of {n_feasible} pure recipes that fit, {what} is the cheapest within "
+            f"{100 * tolerance:g} point of the most accurate; the best of another size, "
+            f"{next_best.size} {next_best.recipe.label}, is {short_points(gap)} points away"
+        )
+        cells = cells_of(chosen.accuracy, next_best.accuracy)
+    return Reason(code="size-choice", text=text, cells=cells)
 
 
 def _corpus_name(corpus: str) -> str:
@@ -136,13 +182,17 @@ def cheaper_unless_shown(comparison: "Comparison") -> Reason:
     )
 
 
-def multiple_choice() -> Reason:
-    """Return the reason for direct answers on general multiple choice."""
-    return _rule(
-        "multiple-choice-rule",
-        "multiple choice stays off the frontier: the gain is small for 10-15x longer answers; "
-        "--objective accuracy takes it anyway",
-        "sections 3.2, 4.2 and 7",
+def multiple_choice(comparison: "Comparison") -> Reason:
+    """Return the reason for direct answers on general multiple choice, with what they give up."""
+    ift, reasoning = comparison.ift.inference_flops, comparison.reasoning.inference_flops
+    price = "" if not ift or not reasoning else f" for {reasoning / ift:.0f}x the inference FLOPs"
+    return Reason(
+        code="multiple-choice-rule",
+        text=f"reasoning gives {short_points(comparison.gain)} points{price}; at matched FLOPs the "
+        "paper finds multiple choice off the frontier at every size; --objective accuracy takes "
+        "it anyway",
+        cells=cells_of(comparison.gain),
+        source=f"{PAPER}, sections 3.2, 4.2 and 7",
     )
 
 
@@ -194,6 +244,29 @@ def never_last() -> Reason:
     )
 
 
+def fallback_reason(fallback: Candidate, prior: Estimate) -> Reason:
+    """Return what to train if something must be trained today, and why that."""
+    name = f"{fallback.size} {fallback.recipe.label}"
+    if prior.value is None:
+        text = f"if something must be trained today, {name} costs least; nothing says what is best"
+    else:
+        text = (
+            f"if something must be trained today, {name}: what is believed about the gain is "
+            f"{short_points(prior)} points, but that is no evidence for these data"
+        )
+    return Reason(code="fallback", text=text, cells=cells_of(prior))
+
+
+def not_on_top() -> Reason:
+    """Return that direct answers are not trained onto a model that reasons."""
+    return Reason(
+        code="ift-after-reasoning",
+        text="train direct answers from the base model, or ask the model that you have without "
+        "thinking; never put IFT on top of reasoning",
+        source="arXiv 2509.22193 v1, qualitative",
+    )
+
+
 def off_frontier(is_open_ended: bool) -> Reason:
     """Return the reason that reasoning here costs more than the accuracy elsewhere."""
     where = "from 7B up" if is_open_ended else "for open-ended tasks only, from 7B up"
@@ -241,12 +314,13 @@ def larger_ift_reason(
             f"{largest} was measured",
             cells=cells_of(target.accuracy),
         )
-    verb = "reaches" if reached is not None else "cannot be told apart from"
+    edge = difference(larger.accuracy, target.accuracy)
+    verb = "reaches" if reached is not None else "is not shown to be less accurate than"
     ratio = larger.cost.flops / target.cost.flops
     text = (
         f"{larger.size} IFT ({larger.recipe.corpus} corpus) has {percent(larger.accuracy)} and "
-        f"{verb} the {percent(target.accuracy)} of {target.size} reasoning, at {ratio:.2f}x its "
-        "training FLOPs"
+        f"{verb} the {percent(target.accuracy)} of {target.size} reasoning ({points(edge)}), at "
+        f"{ratio:.2f}x its training FLOPs"
     )
     if larger.inference_flops is not None and target.inference_flops is not None:
         text += f" and {larger.inference_flops / target.inference_flops:.2f}x its inference FLOPs"
@@ -257,14 +331,96 @@ def larger_ift_reason(
     )
 
 
-def measured_mixtures(candidate: Candidate, chosen: OwnArm, best: OwnArm, ift: OwnArm) -> Reason:
+def measured_recipes(candidate: Candidate, chosen: OwnArm, best: OwnArm) -> Reason:
     """Return the choice among recipes that the user measured."""
     return Reason(
-        code="measured-mixtures",
-        text=f"of your measured recipes {candidate.recipe.label} has {percent(chosen.accuracy)}, "
-        f"the most accurate has {percent(best.accuracy)}; the cheapest that is not shown to be "
-        "worse is taken",
-        cells=cells_of(chosen.accuracy, best.accuracy, ift.accuracy),
+        code="measured-recipes",
+        text=f"of your measured recipes that fit, {candidate.recipe.label} has "
+        f"{percent(chosen.accuracy)} and the most accurate {percent(best.accuracy)}: the cheapest "
+        "within the tolerance is taken",
+        cells=cells_of(chosen.accuracy, best.accuracy),
+    )
+
+
+def keep_ift() -> Reason:
+    """Return that the model which is there stays as it is."""
+    return Reason(
+        code="have-ift", text="direct answers are trained already: keep that model", source="yours"
+    )
+
+
+def from_ift() -> Reason:
+    """Return the reason for adding reasoning to a model on direct answers."""
+    return _rule(
+        "have-ift",
+        "direct answers are trained already: what is missing is the second part of "
+        "IFT-then-reasoning, 25-50% of all rows, distilled from the teacher",
+        "section 5",
+    )
+
+
+def from_rewards(check: str) -> Reason:
+    """Return the reason for reinforcement learning without a teacher."""
+    return Reason(
+        code="no-teacher",
+        text="nobody writes traces, so reasoning can only be learned from checked answers; "
+        f"{check}. It trails distillation wherever both were tried",
+        cells=("2509.22193v2/claims/r1-distillation-vs-rl",),
+        source=f"{PAPER}, appendix A, quoting",
+    )
+
+
+def reinforced(check: str) -> Reason:
+    """Return the reason for reinforcement learning after distillation."""
+    return Reason(
+        code="rl-after-distillation",
+        text="the model reasons already, and accuracy is what counts: reinforcement learning "
+        f"starts best from a distilled model; {check}",
+        source="arXiv 2501.12948, stages of R1; a rule",
+    )
+
+
+def shortened() -> Reason:
+    """Return the reason for self-improvement on shortest correct answers."""
+    tops, other = f"{_TOPS}/Qwen2.5-32B-TOPS/default", f"{_TOPS}/Qwen2.5-32B-Random/default"
+    shown = {
+        name: find_evidence(name).value
+        for name in (
+            f"{tops}/GSM8K/tokens",
+            f"{other}/GSM8K/tokens",
+            f"{tops}/AIME2024/accuracy",
+            f"{other}/AIME2024/accuracy",
+        )
+    }
+    tokens, other_tokens, aime, other_aime = (float(str(value)) for value in shown.values())
+    return Reason(
+        code="tops",
+        text="the model reasons already: train it on its own shortest correct answers, which "
+        f"saves tokens at about the same accuracy (printed: GSM8K {tokens:.0f} tokens against "
+        f"{other_tokens:.0f} for random correct ones; AIME {aime:.1f} against {other_aime:.1f}, "
+        "within its noise)",
+        cells=tuple(shown),
+        source="arXiv 2502.18080, Table 3",
+    )
+
+
+def no_signal(text: str) -> Reason:
+    """Return that checked answers would teach nothing."""
+    return Reason(
+        code="no-signal",
+        text=f"learning from checked answers has no signal: {text}",
+        source="arithmetic, 1 - p^G - (1-p)^G",
+    )
+
+
+def backtracking() -> Reason:
+    """Return the reason for traces of a search program."""
+    return Reason(
+        code="backtracking",
+        text="a search program can write traces with retracted steps, no teacher is needed; shown "
+        "on Countdown only (over 40% above training on the optimal path)",
+        cells=("methods/self-backtracking",),
+        source="arXiv 2502.04404, abstract",
     )
 
 

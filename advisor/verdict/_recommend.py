@@ -16,13 +16,15 @@ from ..inference import Estimate, difference
 from ._candidate import Builder, Candidate, unique
 from ._cautions import conflicts, warnings
 from ._changes import changes
-from ._choice import Draft, decide
+from ._choice import decide
 from ._comparison import Facts
-from ._methods import adapt, advise_methods
+from ._draft import Draft
+from ._methods import advise_methods
 from ._next import next_measurements, prior_of
 from ._options import cost_formula, letter, listed, options
 from ._plan import plan
 from ._question import check_task, resolve
+from ._reasons import fallback_reason
 from ._verdict_text import confidence, verdict_text
 
 if TYPE_CHECKING:
@@ -70,9 +72,7 @@ def recommend(
 
     def ask(asked: RecommendationRequest, with_cells: "tuple[Cell, ...]") -> tuple[Draft, Facts]:
         facts = _facts(asked, with_cells, tuple(records), shipped)
-        draft = decide(facts)
-        adapt(draft, facts)
-        return draft, facts
+        return decide(facts), facts
 
     draft, facts = ask(request, tuple(cells))
     _set_fallback(draft, facts)
@@ -95,21 +95,27 @@ def _facts(
 
 
 def _set_fallback(draft: Draft, facts: Facts) -> None:
-    """Choose what loses least if something must be trained today, where that is not yet said.
+    """Choose what to train if something must be trained today, where the verdict is to abstain.
 
-    By the sign of what is believed about the gain; direct answers where nothing is.
+    By the sign of what is believed about the gain; direct answers, which cost least, where nothing
+    is believed or the gain is within the tolerance.
     """
-    if draft.action != "abstain" or draft.fallback is not None:
+    if draft.action != "abstain":
         return
-    feasible = [one for one in draft.candidates if one.is_feasible]
     prior = prior_of(draft, facts)
-    wants_reasoning = (prior.value or 0.0) > facts.question.tolerance
-    # Of recipes with reasoning the one with least of it, which costs least.
-    safe = [one for one in feasible if one.recipe.order is not Order.REASONING_THEN_IFT]
-    ranked = sorted(safe, key=lambda one: one.recipe.reasoning_ratio)
-    reasoning = [one for one in ranked if one.recipe.reasoning_ratio > 0]
-    preferred = reasoning or ranked if wants_reasoning else ranked
-    draft.fallback = preferred[0] if preferred else None
+    if draft.fallback is None:
+        safe = [
+            one
+            for one in draft.candidates
+            if one.is_feasible and one.recipe.order is not Order.REASONING_THEN_IFT
+        ]
+        # Of recipes with reasoning the one with least of it, which costs least.
+        ranked = sorted(safe, key=lambda one: one.recipe.reasoning_ratio)
+        reasoning = [one for one in ranked if one.recipe.reasoning_ratio > 0]
+        wants_reasoning = (prior.value or 0.0) > facts.question.tolerance
+        draft.fallback = next(iter(reasoning if wants_reasoning and reasoning else ranked), None)
+    if draft.fallback is not None:
+        draft.reasons.append(fallback_reason(draft.fallback, prior))
 
 
 def _document(draft: Draft, facts: Facts) -> Recommendation:
@@ -118,7 +124,9 @@ def _document(draft: Draft, facts: Facts) -> Recommendation:
     letters = {one.recipe: letter(index) for index, one in enumerate(candidates)}
     cautions, quoted = warnings(draft, facts)
     methods = advise_methods(draft, facts)
-    estimates = [*(one.accuracy for one in candidates), draft.gain, *draft.quoted, *quoted]
+    believed = [prior_of(draft, facts)] if draft.chosen is None else []
+    quoted = [*draft.quoted, *quoted, *believed]
+    estimates = [*(one.accuracy for one in candidates), draft.gain, *quoted]
     refs = {ref.id: ref for estimate in estimates for ref in estimate.refs}
     return Recommendation(
         request=facts.question.request,
@@ -189,8 +197,11 @@ def _differences(
     compared = draft.compared
     if compared is not None:
         add(compared.reasoning, compared.ift, compared.gain)
-        for larger in (draft.larger, draft.tied):
-            if larger is not None:
-                gap = difference(compared.reasoning.accuracy, larger.accuracy)
-                add(compared.reasoning, larger, gap)
+        others = [one for one in (draft.larger, draft.tied) if one is not None]
+        for larger in others:
+            gap = difference(compared.reasoning.accuracy, larger.accuracy)
+            add(compared.reasoning, larger, gap)
+    if draft.next_best is not None and draft.chosen is not None:
+        gap = difference(draft.chosen.accuracy, draft.next_best.accuracy)
+        add(draft.chosen, draft.next_best, gap)
     return found

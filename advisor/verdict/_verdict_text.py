@@ -1,20 +1,22 @@
 """The verdict in one paragraph, and the word for how sure it is."""
 
 from .._recommendation import Confidence
-from ._choice import Draft
 from ._comparison import Facts
+from ._draft import Draft
 from ._words import percent
 
 __all__ = ["confidence", "verdict_text"]
 
 
 def verdict_text(draft: Draft, facts: Facts) -> str:
+    """Return the verdict as a paragraph: what to train, and the figures behind it."""
     question, chosen = facts.question, draft.chosen
     size = question.size or "any size"
     if chosen is None:
         text = f"Abstain: {size} on {question.task_type}."
-        if draft.reasons:
-            text = f"Abstain for {size} on {question.task_type}: {draft.reasons[-1].text}."
+        why = [reason.text for reason in draft.reasons if reason.code != "fallback"]
+        if why:
+            text = f"Abstain for {size} on {question.task_type}: {why[-1]}."
         return text
     ratio = chosen.recipe.reasoning_ratio
     what = {
@@ -47,10 +49,10 @@ def verdict_text(draft: Draft, facts: Facts) -> str:
         )
     larger = draft.larger or draft.tied
     if larger is not None and draft.action != "scale_ift" and not larger.is_feasible:
-        verb = "reaches reasoning" if draft.larger is not None else "ties with reasoning"
+        verb = "reaches reasoning" if draft.larger is not None else "is not shown to be worse"
         text += (
             f" If {larger.size} may be trained and served, its IFT ({percent(larger.accuracy)}) "
-            f"{verb} for less."
+            f"{verb}, for less."
         )
     return text
 
@@ -59,7 +61,7 @@ def confidence(draft: Draft) -> Confidence:
     """Return the weakest basis that the verdict needs."""
     if draft.chosen is None:
         return "none"
-    if draft.chosen.accuracy.value is None:
+    if draft.chosen.accuracy.value is None or draft.needs_rule:
         return "rule"
     if draft.gain.value is not None:
         return draft.gain.basis

@@ -91,6 +91,9 @@ def test_any_size_is_no_size(advisor: Run, engine: Engine, word: str) -> None:
         (("--infer-budget", "1e12"), "infer_budget", InferBudget.parse("1e12")),
         (("--infer-budget", "512 tokens"), "infer_budget", InferBudget.parse("512 tokens")),
         (("--traffic", "1e6"), "queries_per_day", 1e6),
+        (("--traffic", "10k"), "queries_per_day", 10_000.0),
+        (("--traffic", "10k/day"), "queries_per_day", 10_000.0),
+        (("--traffic", "3 qps"), "queries_per_day", 259_200.0),
         (("--gpu", "8xh100"), "gpus", Gpus.parse("8xh100")),
         (("--gpu", "a100x4"), "gpus", Gpus.parse("4xa100")),
         (("--gpu-price", "2.5"), "gpu_price", 2.5),
@@ -115,6 +118,14 @@ def test_traffic_counts_over_a_horizon_and_is_an_objective(advisor: Run, engine:
     request = asked(advisor, engine, *flags)
     assert (request.queries_per_day, request.horizon_days) == (2000.0, 90.0)
     assert request.objective == "total"
+
+
+@pytest.mark.parametrize("more", [(), ("--horizon-days", "90")])
+def test_traffic_may_say_its_days_itself(
+    advisor: Run, engine: Engine, more: tuple[str, ...]
+) -> None:
+    request = asked(advisor, engine, "--traffic", "10k/day for 90 days", *more)
+    assert (request.queries_per_day, request.horizon_days) == (10_000.0, 90.0)
 
 
 def pairs_file(folder: Path, *more: str, n: int = 120) -> Path:
@@ -228,6 +239,13 @@ def test_what_is_weak_about_a_table_is_told_on_stderr(
         (("--traffic", "0"), "invalid-input", "--traffic 0"),
         (("--traffic", "-5"), "invalid-input", "--traffic -5"),
         (("--traffic", "nan"), "invalid-input", "--traffic nan"),
+        (("--traffic", "lots"), "invalid-input", "--traffic lots"),
+        (("--traffic", "5 for ever"), "invalid-input", "--traffic 5 for ever"),
+        (
+            ("--traffic", "10k/day for 90 days", "--horizon-days", "30"),
+            "contradiction",
+            "--horizon-days 30",
+        ),
         (("--traffic", "9", "--horizon-days", "0"), "invalid-input", "--horizon-days 0"),
         (("--gpu", "h999"), "unknown-gpu", "'h999'"),
         (("--gpu", "0xh100"), "invalid-input", "0xh100"),
@@ -250,6 +268,9 @@ def test_what_is_weak_about_a_table_is_told_on_stderr(
         (("--tokenizer", "Qwen/Qwen3-8B"), "contradiction", "--trace-length"),
         (("--trace-length", "6000", "--tokenizer", "x"), "contradiction", "--tokenizer"),
         (("--json", "--short"), "contradiction", "--short"),
+        (("--json", "--full"), "contradiction", "--full"),
+        (("--short", "--full"), "contradiction", "--full"),
+        (("--full", "--row", "A"), "contradiction", "--row"),
         (("--json", "--row", "A"), "contradiction", "--row"),
         (("--short", "--row", "A"), "contradiction", "--row"),
         (("--row", "Z"), "unknown-row", "'Z'"),
@@ -262,7 +283,7 @@ def test_bad_values_and_contradictions_are_one_clear_line(
     assert result.code == 2
     assert result.out == ""
     first, *rest = result.err.splitlines()
-    assert first.lower().startswith(f"error[{error}]: "), result.err
+    assert first.startswith(f"error[{error}]: "), result.err
     assert words in result.err
     assert rest, "there is no hint"
 
@@ -274,7 +295,7 @@ def test_bad_values_and_contradictions_are_one_clear_line(
         ("recommend", "--size", "3B"),
         ("recommend", "--task", "math-oe"),
         (*ASKED, "--n-examples", "many"),
-        (*ASKED, "--traffic", "lots"),
+        (*ASKED, "--horizon-days", "lots"),
         (*ASKED, "--bogus"),
         (*ASKED, "--priority", "accuracy"),
         (*ASKED, "extra"),

@@ -104,6 +104,8 @@ def test_few_questions_are_told_with_their_interval(tmp_path: Path) -> None:
         (["math-oe,3B,ift,nan,500"], 2, "accuracy 'nan' is not a number"),
         (['math-oe,3B,ift,"0,4",500'], 2, "accuracy '0,4' is not a number"),
         (["math-oe,3B,ift,,500"], 2, "the accuracy is missing"),
+        (["math-oe,3B,ift,0.5,1"], 2, "accuracy '0.5' is no whole number of right answers of 1"),
+        (["math-oe,3B,ift,0.22,30"], 2, "accuracy '0.22' is no whole number"),
         (["math-oe,3B,ift,0.4,0"], 2, "n '0' questions"),
         (["math-oe,3B,ift,0.4,"], 2, "n '' questions"),
         (["math-oe,3B,ift,0.4,12.5"], 2, "n '12.5' is not a count"),

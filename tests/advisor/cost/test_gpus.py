@@ -69,7 +69,7 @@ def test_a_count_that_is_none_is_refused(text: str) -> None:
 def test_an_unknown_device_is_told_its_close_ones(text: str) -> None:
     with pytest.raises(UnknownNameError, match="known: A100-PCIe-80GB") as caught:
         Gpus.parse(text)
-    assert caught.value.code == "unknown-GPU"
+    assert caught.value.code == "unknown-gpu"
 
 
 def test_no_text_is_refused() -> None:

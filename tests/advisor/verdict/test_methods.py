@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from advisor.cost import TrainBudget
 from tests.advisor.verdict.asking import ask, codes, pair, reason_codes
 
 
@@ -45,10 +46,77 @@ def test_pass_rate_is_quoted_with_the_share_of_prompts_that_teach() -> None:
     assert "at a pass rate of 30%, 94% of the prompts" in text
 
 
-def test_measured_direct_accuracy_stands_in_for_the_pass_rate() -> None:
-    answer = ask("3B", "math-oe", cells=pair(0.01, 0.3), teacher="none")
+def test_measured_accuracy_of_what_is_there_stands_in_for_the_pass_rate() -> None:
+    cells = pair(0.01, 0.3)
+    answer = ask("3B", "math-oe", cells=cells, teacher="none", have="ift")
     assert answer.verdict.action == "ift"
     assert "no-signal" in reason_codes(answer)
+    # a base model is not the one that was measured
+    assert ask("3B", "math-oe", cells=cells, teacher="none").verdict.action == "grpo"
+
+
+def test_without_a_teacher_nothing_that_needs_traces_is_open() -> None:
+    answer = ask("3B", "math-oe", teacher="none")
+    needy = [option for option in answer.options if option.recipe.label not in {"ift", "grpo"}]
+    assert needy
+    assert all("nobody writes traces" in option.why_not for option in needy)
+    assert "pass-rate" in " ".join(answer.next_measurements[0].commands)
+    assert "off-frontier" not in reason_codes(answer)
+
+
+def test_budgets_are_counted_for_what_would_really_be_trained() -> None:
+    # the mixture costs 1.3e19, the reasoning rows alone 9.8e18, GRPO 3.2e19
+    added = ask("3B", "math-oe", have="ift", train_budget=TrainBudget.parse("1e19"))
+    assert added.verdict.action == "distil"
+    rewards = ask("3B", "math-oe", teacher="none", train_budget=TrainBudget.parse("1e19"))
+    assert rewards.verdict.action == "ift"
+    assert "over-budget" in reason_codes(rewards)
+
+
+def test_nothing_is_said_to_be_lost_where_no_figure_is_known() -> None:
+    answers: tuple[dict[str, Any], ...] = (
+        {},
+        {"teacher": "none"},
+        {"have": "ift"},
+        {"have": "reasoning"},
+    )
+    for more in answers:
+        assert ask("3B", "math-oe", **more).verdict.expected_regret is None
+    without = ask("3B", "math-oe", teacher="none", pass_rate=0.01).verdict
+    assert without.action == "ift"
+
+
+def test_shortest_correct_answers_need_correct_ones() -> None:
+    answer = ask("3B", "math-oe", have="reasoning", pass_rate=0.0)
+    assert answer.verdict.action == "abstain"
+    assert "no-signal" in reason_codes(answer)
+
+
+@pytest.mark.parametrize(
+    ("more", "base"),
+    [
+        ({"have": "reasoning", "objective": "accuracy"}, "YOUR-REASONING-MODEL"),
+        ({"have": "ift"}, "YOUR-IFT-MODEL"),
+        ({"have": "ift", "teacher": "none"}, "YOUR-IFT-MODEL"),
+    ],
+)
+def test_plans_start_from_what_is_there(more: dict[str, Any], base: str) -> None:
+    answer = ask("3B", "math-oe", **more)
+    assert base in " ".join(stage.command or "" for stage in answer.plan)
+
+
+def test_plans_of_sizes_without_a_published_base_name_it() -> None:
+    commands = " ".join(stage.command or "" for stage in ask("4B", "math-oe").plan)
+    assert "--base-model YOUR-BASE-MODEL" in commands
+    printed = " ".join(stage.command or "" for stage in ask("3B", "math-oe").plan)
+    assert "--base-model" not in printed
+
+
+def test_keeping_a_model_trains_nothing() -> None:
+    kept = ask("0.5B", "general-mc", have="ift")
+    assert [stage.command for stage in kept.plan] == [None]
+    measured = ask("3B", "math-oe", cells=pair(0.62, 0.5))
+    assert [stage.command for stage in measured.plan] == [None]
 
 
 def test_model_trained_on_direct_answers_gets_the_second_part_only() -> None:

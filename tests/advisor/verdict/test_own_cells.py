@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from advisor import recommend
 from advisor._recipe import Order
+from advisor.cost import InferBudget
 from advisor.evidence import own_evidence, own_pairs
 from calibration import Cell
 from policies import InvalidInputError, ModelSize, UnknownNameError
@@ -222,10 +224,7 @@ def test_pairs_are_found_per_size_and_only_of_trained_students() -> None:
 @pytest.mark.parametrize("accuracy", [1.2, -0.1, 55.4])
 def test_impossible_accuracies_are_refused_by_name(accuracy: float) -> None:
     good = cell(0.5, "direct")
-    bad = Cell(
-        **{name: getattr(good, name) for name in good.__slots__ if name != "accuracy"},
-        accuracy=accuracy,
-    )
+    bad = replace(good, accuracy=accuracy)
     with pytest.raises(InvalidInputError, match=r"mine, model, direct.*not in \[0, 1\]"):
         recommend(question("3B", "math-oe"), cells=[bad])
 
@@ -269,3 +268,56 @@ def test_many_recipes_of_ones_own_and_no_direct_answers_still_get_a_page() -> No
     answer = ask("3B", "math-oe", cells=cells, corpus="own")
     assert answer.verdict.action == "abstain"
     assert answer.verdict.fallback is not None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n_correct": 900}, {"ci_low": 0.6, "ci_high": 0.7}, {"n_correct": 2000}]
+)
+def test_cells_that_contradict_themselves_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="mine, model, direct"):
+        recommend(question("3B", "math-oe"), cells=[replace(cell(0.5, "direct"), **changes)])
+
+
+def test_own_gain_on_multiple_choice_outranks_the_rule_about_other_corpora() -> None:
+    for gain, action in ((-0.1, "ift"), (0.1, "sequential"), (0.25, "sequential")):
+        cells = trained(0.60, 0.60 + gain, THREE, task_type="general-mc")
+        assert ask("3B", "general-mc", cells=cells).verdict.action == action
+    carried = trained(0.40, 0.60, HALF, task_type="general-mc")
+    assert ask("3B", "general-mc", cells=carried).verdict.action == "sequential"
+
+
+def test_measured_recipes_that_fit_a_budget_are_chosen_among() -> None:
+    cells = (
+        cell(0.40, "direct", recipe="ift", model="a", mean_tokens=300.0),
+        cell(0.60, "reasoning@max", recipe="mixed@0.25", model="b", mean_tokens=400.0),
+        cell(0.70, "reasoning@max", recipe="reasoning", model="c", mean_tokens=5000.0),
+    )
+    answer = ask("3B", "math-oe", cells=cells, infer_budget=InferBudget.parse("500 tokens"))
+    assert answer.recommended is not None
+    assert answer.recommended.recipe.label == "mixed@0.25"
+    none = ask("3B", "math-oe", cells=cells, infer_budget=InferBudget.parse("100 tokens"))
+    assert none.verdict.action == "abstain"
+
+
+def test_measured_direct_answers_over_budget_are_not_recommended() -> None:
+    cells = (
+        cell(0.40, "direct", recipe="ift", model="a", mean_tokens=900.0),
+        cell(0.80, "reasoning@max", recipe="reasoning_then_ift@0.5", model="b"),
+    )
+    answer = ask("3B", "math-oe", cells=cells, infer_budget=InferBudget.parse("500 tokens"))
+    assert answer.verdict.action == "abstain"
+
+
+def test_own_cells_without_flops_are_priced_by_their_tokens() -> None:
+    answer = ask(
+        "3B", "math-oe", cells=trained(0.40, 0.38, THREE), infer_budget=InferBudget.parse("1e14")
+    )
+    assert answer.verdict.action == "ift"
+    option = find(answer, "3B", "ift")
+    assert option.inference_basis == "lengths"
+    assert option.answer_tokens == 60
+
+
+def test_one_own_cell_without_its_pair_does_not_make_the_corpus_ones_own() -> None:
+    alone = (cell(0.4, "direct", recipe="ift"),)
+    assert ask("3B", "math-oe", cells=alone).verdict.action == "sequential"

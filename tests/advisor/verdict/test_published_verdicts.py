@@ -19,17 +19,16 @@ from tests.advisor.verdict.asking import (
     reason_codes,
 )
 
-# What the evidence supports where the size is fixed and nothing else is said: reasoning where its
-# printed gain is beyond sampling error, except on general multiple choice. At 0.5B on math the two
-# published corpora point in opposite directions and neither gain of the default one is shown.
+# What the evidence supports where the size is fixed and nothing else is said: reasoning where the
+# gains of both published corpora, at equal odds, speak for it; direct answers on general multiple
+# choice; and no verdict where the corpus decides, which was not said.
 EXPECTED: dict[str, dict[str, str]] = {
     "general-mc": dict.fromkeys((*PRINTED, *BETWEEN), "ift"),
-    "general-oe": dict.fromkeys((*PRINTED, *BETWEEN), "sequential"),
-    "math-mc": {**dict.fromkeys((*PRINTED, *BETWEEN), "sequential"), "0.5B": "abstain"},
+    "general-oe": {**dict.fromkeys((*PRINTED, *BETWEEN), "abstain"), "14B": "sequential"},
+    "math-mc": {**dict.fromkeys((*PRINTED, *BETWEEN), "sequential"), "0.5B": "ift"},
     "math-oe": {**dict.fromkeys((*PRINTED, *BETWEEN), "sequential"), "0.5B": "abstain"},
 }
-# Between -6.1 at 0.5B and -0.2 at 1.5B: direct answers are expected to lose a little over a point.
-EXPECTED["general-mc"]["1B"] = "abstain"
+EXPECTED["math-mc"]["1B"] = EXPECTED["math-oe"]["1B"] = "abstain"
 
 
 @pytest.mark.parametrize(("size", "task_type"), list(product((*PRINTED, *BETWEEN), TASK_TYPES)))
@@ -80,11 +79,14 @@ def test_prior_of_another_corpus_alone_never_decides(
     assert answer.verdict.fallback is not None
 
 
-def test_corpora_that_disagree_are_a_conflict_and_make_a_leaning() -> None:
+def test_where_the_corpus_decides_and_was_not_said_there_is_no_verdict() -> None:
     open_ended = ask("1.5B", "general-oe")
     assert "corpora" in conflict_ids(open_ended)
-    assert "corpora-disagree" in reason_codes(open_ended)
-    assert open_ended.verdict.is_leaning
+    assert reason_codes(open_ended)[-2:] == ["corpora-disagree", "fallback"]
+    assert open_ended.verdict.action == "abstain"
+    turned = {change.arguments: change.action for change in open_ended.changes}
+    assert turned["--corpus general"] == "sequential"
+    assert turned["--corpus math"] == "ift"
     said = ask("1.5B", "general-oe", corpus="general")
     assert not said.verdict.is_leaning
     assert "corpora-disagree" not in reason_codes(said)
@@ -164,7 +166,11 @@ def test_tie_is_not_enough_to_scale() -> None:
 
 
 def test_general_multiple_choice_stays_with_direct_answers_unless_accuracy_is_all() -> None:
-    assert ask("7B", "general-mc").verdict.action == "ift"
+    by_rule = ask("7B", "general-mc").verdict
+    assert by_rule.action == "ift"
+    assert by_rule.confidence == "rule"
+    assert by_rule.expected_regret == pytest.approx(0.059, abs=0.001)
+    assert "+5.1 points" in " ".join(reason.text for reason in by_rule.reasons)
     assert "multiple-choice-rule" in reason_codes(ask("7B", "general-mc"))
     assert ask("7B", "general-mc", objective="accuracy").verdict.action == "reasoning"
     scaled = ask("3B", "general-mc", corpus="general", max_size="7B")
@@ -224,9 +230,16 @@ def test_any_size_takes_the_most_accurate_that_fits() -> None:
     assert capped.recommended is not None
     assert str(capped.recommended.size) == "7B"
     cheap = ask("any", "math-oe", infer_budget=InferBudget.parse("3e13"))
-    assert cheap.verdict.action == "scale_ift"
+    fixed = ask("14B", "math-oe", infer_budget=InferBudget.parse("3e13"))
+    assert cheap.verdict.action == fixed.verdict.action == "mixed"
     assert cheap.recommended is not None
-    assert cheap.recommended.accuracy.value == 0.536
+    assert fixed.recommended is not None
+    assert cheap.recommended.recipe == fixed.recommended.recipe
+    assert reason_codes(cheap)[0] == "size-choice"
+    scaled = ask("any", "general-mc", corpus="general", train_budget=TrainBudget.parse("1e19"))
+    assert scaled.verdict.action == "ift"
+    assert scaled.recommended is not None
+    assert scaled.recommended.accuracy.value == 0.791
     assert ask("any", "math-oe", corpus="own").verdict.action == "abstain"
 
 
