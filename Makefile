@@ -70,7 +70,7 @@ lock: $(READY)  ## Resolve the newest versions into constraints.txt and constrai
 	$(BIN)/python scripts/write_constraints.py train,recipes,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers build dist htmlcov .coverage*
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers .venv-axolotl .venv-llamafactory build dist htmlcov .coverage*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 

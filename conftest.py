@@ -24,7 +24,8 @@ def pytest_configure() -> None:
     settings.register_profile("thinkroute", deadline=None)
     settings.load_profile("thinkroute")
     for name in [name for name in os.environ if name.startswith("THINKROUTE_") or name in KEYS]:
-        if name != "THINKROUTE_POCKET_DIR":  # chooses the model of the vLLM tests
+        # They choose the model of the vLLM tests and the wheels of the schema tests.
+        if name not in {"THINKROUTE_POCKET_DIR", "THINKROUTE_WHEELS"}:
             del os.environ[name]
     os.environ |= {
         "NO_COLOR": "1",

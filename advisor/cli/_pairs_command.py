@@ -144,7 +144,7 @@ def pairs(
 
     Example: advisor data pairs --from runs/teacher --out PAIRS.jsonl
 
-    Example: advisor data pairs --model pocket-m --tasks pocket --limit 100 --out PAIRS.jsonl
+    Example: advisor data pairs --model pocket-m --tasks train.jsonl --out PAIRS.jsonl
 
     The file is what `advisor export --data` and `advisor recommend --trace-length` read.
     Interrupt it at any time: the same command resumes and asks no finished question again.

@@ -65,7 +65,7 @@ def write_needs(page: Page, answer: "Recommendation") -> None:
         fits = "fits" if need.fits else f"does not fit, {enough}"
         needs.append(f"{name} {need.low_bytes / 1e9:.0f}-{need.high_bytes / 1e9:.0f} GB: {fits}")
     per_gpu = f"; per GPU {'; '.join(needs)}" if needs else ""
-    page.text(f"row {option.id}: {cost_range(option.wall_hours)} hours{per_gpu}")
+    page.text(f"row {option.id}: {cost_range(option.wall_hours)} hours on all GPUs{per_gpu}")
 
 
 def write_evidence(page: Page, answer: "Recommendation") -> None:
@@ -104,6 +104,7 @@ def write_next(page: Page, answer: "Recommendation") -> None:
     """Write the most valuable measurement with its commands, the others in a line each."""
     if answer.next_measurements:
         page.section("MEASURE", gap=not answer.changes)
+    steps = {stage.command: number for number, stage in enumerate(answer.plan, start=1)}
     for number, one in enumerate(answer.next_measurements, start=1):
         bullet = f"{number}. "
         if number > 1:
@@ -111,7 +112,10 @@ def write_next(page: Page, answer: "Recommendation") -> None:
             continue
         page.text(f"{one.text} ({_cost(one)})", bullet=bullet)
         for command in one.commands:
-            page.command(command, indent=len(bullet))
+            if command in steps:
+                page.text(f"(then the command of step {steps[command]} above)", bullet="   ")
+            else:
+                page.command(command, indent=len(bullet))
 
 
 def _cost(one: "NextMeasurement") -> str:

@@ -67,8 +67,9 @@ def choose_arms(
         if model not in models:
             raise UnknownNameError("model", model, models)
         found = [arm for arm in found if arm.model == model]
-    direct = [arm for arm in found if _spec(arm.policy).name == _DIRECT]
-    thinking = [arm for arm in found if arm.must_think]
+    single = [arm for arm in found if is_single(arm.policy)]
+    direct = [arm for arm in single if _spec(arm.policy).name == _DIRECT]
+    thinking = [arm for arm in single if arm.must_think]
     whole = [arm for arm in thinking if arm.policy == _WHOLE]
     chosen = PairArms(
         _one(found, direct, ift, "--ift"), _one(found, whole or thinking, reasoning, "--reasoning")

@@ -18,6 +18,9 @@ FRONTIER_SIZE = ModelSize(7_000_000_000)
 Source: arXiv 2509.22193v2, sections 4.2 and 7.
 """
 
+_NEAR = 0.05
+"""A larger model that is expected to be further behind is no stand-in, however wide its interval."""
+
 
 def look_for_larger(draft: Draft, facts: Facts, comparison: Comparison) -> Candidate | None:
     """Find a larger model on direct answers that can stand in for reasoning at this size.
@@ -26,8 +29,8 @@ def look_for_larger(draft: Draft, facts: Facts, comparison: Comparison) -> Candi
     cells' figures, which at matched FLOPs the paper's rule speaks for; or, where a figure is not a
     cell's, be expected to lose no more than the tolerance. From 7B up on open-ended tasks, where
     the paper finds reasoning on the frontier, it must be shown. Of several the smallest that is
-    allowed counts, else the smallest. One that is only not shown to be less accurate is kept as
-    `draft.tied`.
+    allowed counts, else the smallest. One that is only not shown to be less accurate, and within 5
+    points, is kept as `draft.tied`.
 
     Returns:
         The one that reaches, which is `draft.larger` too; `None` if none does.
@@ -56,7 +59,7 @@ def look_for_larger(draft: Draft, facts: Facts, comparison: Comparison) -> Candi
             is_near = expected_loss(-edge.value, edge.sd) <= question.tolerance
         if edge.is_above(0.0) or (not strict and is_near):
             reached.append(there.ift)
-        elif not edge.is_below(0.0):
+        elif not edge.is_below(0.0) and edge.value >= -_NEAR:
             tied.append(there.ift)
     draft.larger = _first_allowed(reached)
     draft.tied = None if reached else _first_allowed(tied)

@@ -283,6 +283,18 @@ def test_the_usual_page_is_about_half_of_the_full_one(name: str) -> None:
     assert usual < 0.7 * full
 
 
+def test_a_command_of_the_plan_is_not_printed_again_by_what_to_measure() -> None:
+    answer = document("sequential")
+    step = answer.plan[-1]
+    assert step.command is not None
+    one = answer.next_measurements[0].model_copy(update={"commands": ("advisor x", step.command)})
+    lines = printed(answer.model_copy(update={"next_measurements": (one,)}))
+    measure = flat(" ".join(sections(lines)["MEASURE"]))
+    assert "advisor x" in measure
+    assert f"(then the command of step {len(answer.plan)} above)" in measure
+    assert "advisor calibrate" not in measure
+
+
 def test_methods_that_are_not_for_now_are_named_only() -> None:
     answer = document("no-teacher")
     lines = sections(printed(answer))["METHODS"]

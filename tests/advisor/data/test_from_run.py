@@ -406,6 +406,8 @@ def test_usual_arms_are_direct_and_the_whole_thought() -> None:
     chosen = choose_arms(ARMS)
     assert (chosen.ift.name, chosen.reasoning.name) == ("m:direct", "m:reasoning@max")
     assert choose_arms(ARMS[:2]).reasoning.name == "m:reasoning@64"
+    voted = [("m", "sc(n=3)/direct"), ("m", "sc(n=3)/reasoning@64")]
+    assert choose_arms([*voted, *ARMS[:2]]) == choose_arms(ARMS[:2])
     assert choose_arms(ARMS, ift="cot", reasoning="Reasoning@64").ift.name == "m:cot"
 
 
