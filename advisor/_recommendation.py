@@ -186,9 +186,9 @@ class RecipeOption(_Document, frozen=True):
 class Difference(_Document, frozen=True):
     """Two options compared."""
 
-    better: str
-    """Option id that the difference is counted from: `better` minus `other`."""
-    other: str
+    first: str
+    """Option id that the difference is counted from: `first` minus `second`."""
+    second: str
     """The other option's id."""
     value: float
     """Difference in accuracy, in [-1, 1]."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from calibration import Cell, MeasuredTable
+    from calibration import Cell, MeasuredTable, OutcomeRecord
 
 __all__ = ["OwnCells", "load_own_cells"]
 
@@ -44,10 +44,13 @@ class OwnCells(NamedTuple):
     Attributes:
         cells: The cells.
         notes: Sentences for people: what was made of the table, and what is weak about it.
+        records: The answers behind the cells, where a run keeps them, for comparisons question by
+            question.
     """
 
     cells: "tuple[Cell, ...]"
     notes: tuple[str, ...]
+    records: "tuple[OutcomeRecord, ...]" = ()
 
 
 def load_own_cells(path: Path, *, task_type: str) -> OwnCells:
@@ -71,7 +74,7 @@ def load_own_cells(path: Path, *, task_type: str) -> OwnCells:
     else:
         found = _of_file(path, task_type)
     few = _tell_few(path, [cell for cell in found.cells if cell.task_type == task_type])
-    return OwnCells(found.cells, (*found.notes, *few))
+    return OwnCells(found.cells, (*found.notes, *few), found.records)
 
 
 def _saved(path: Path) -> "MeasuredTable":
@@ -85,21 +88,23 @@ def _of_folder(path: Path) -> OwnCells:
 
     store = store_path(path)
     if path.is_dir() and not (path / "table.json").exists() and store.exists():
-        return OwnCells(_of_store(store), (f"{path} has no table; its store was read",))
-    return OwnCells(_saved(path).cells, ())
+        return _of_store(store)._replace(notes=(f"{path} has no table; its store was read",))
+    saved = _saved(path).cells
+    answers = _of_store(store).records if path.is_dir() and store.exists() else ()
+    return OwnCells(saved, (), answers)
 
 
-def _of_store(path: Path) -> "tuple[Cell, ...]":
+def _of_store(path: Path) -> OwnCells:
     from calibration import MeasuredTable, RunStore
 
     with RunStore.open(path) as store:
-        return MeasuredTable.from_store(store).cells
+        return OwnCells(MeasuredTable.from_store(store).cells, (), tuple(store.records()))
 
 
 def _of_file(path: Path, task_type: str) -> OwnCells:
     start = _start_of(path)
     if start.startswith(_MARKS[0]):
-        return OwnCells(_of_store(path), ())
+        return _of_store(path)
     is_csv = not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_MARKS[1:])
     if not is_csv or _OUTCOME_COLUMNS & set(_header(path)):
         return _of_outcomes(path, task_type)
@@ -132,13 +137,13 @@ def _of_outcomes(path: Path, task_type: str) -> OwnCells:
         database = store_path(Path(folder))
         with RunStore.create(database) as store:
             summary = import_file(path, store, ImportHints(task_type=task_type))
-        cells = _of_store(database)
+        found = _of_store(database)
     notes = [f"{path.name}: {text}" for text in summary.notes]
     notes += [
         f"{path.name}: {one.count:,} rows skipped, {one.reason} (first {one.example})"
         for one in summary.skipped
     ]
-    return OwnCells(cells, tuple(notes))
+    return found._replace(notes=tuple(notes))
 
 
 def _header(path: Path) -> list[str]:

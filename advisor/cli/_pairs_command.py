@@ -149,9 +149,17 @@ def pairs(
     The file is what `advisor export --data` and `advisor recommend --trace-length` read.
     Interrupt it at any time: the same command resumes and asks no finished question again.
     """
-    from advisor.data._from_run import manifest_path, write_pairs
-    from advisor.data._run_answers import Keep, PairRules, Pick
-    from advisor.data._run_arms import PairArms, RunArm, check_policies, choose_arms
+    from advisor.pairs import (
+        Keep,
+        PairArms,
+        PairRules,
+        Pick,
+        RunArm,
+        check_policies,
+        choose_arms,
+        manifest_path,
+        write_pairs,
+    )
     from advisor.tops import facts_of
     from calibration import Ceilings, ColumnMapping, load_tasks
     from policies import DecodingOptions, InvalidInputError, build_policy

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from ._output import format_interval, note, print_table, print_text, table
 
 if TYPE_CHECKING:
-    from advisor.data._from_run import RunPairs
-    from advisor.data._run_figures import ModeFigures
+    from advisor.pairs import ModeFigures, RunPairs
 
 __all__ = ["note_pairs", "show_pairs"]
 

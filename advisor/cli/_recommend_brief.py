@@ -39,7 +39,7 @@ def write_differences(page: Page, answer: "Recommendation") -> None:
     page.section("DIFFER", gap=False)
     bases = list(dict.fromkeys(one.basis for one in answer.differences))
     words = [
-        f"{one.better}-{one.other} {100 * one.value:+.1f}"
+        f"{one.first}-{one.second} {100 * one.value:+.1f}"
         f" [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
         f" {'shown' if one.is_shown else 'not shown'}"
         f"{f' ({one.basis})' if len(bases) > 1 else ''}"

@@ -35,8 +35,8 @@ _WORDS = {
     "measured": "every figure it needs is a measured or printed cell",
     "interpolated": "it needs figures between two measured sizes",
     "transferred": "it needs published curves, moved by your cells of another size",
-    "rule": "it needs a rule that was stated without figures, so its accuracy is not known",
-    "none": "nothing measured or published supports a choice",
+    "rule": "it needs a rule that was stated without figures",
+    "none": "nothing measured or published supports a choice yet",
 }
 _FROM = {"measured": "measured", "published-fit": "fit", "lengths": "lengths"}
 
@@ -122,8 +122,7 @@ def _verdict(page: Page, answer: "Recommendation") -> None:
     fallback = answer.option(verdict.fallback)
     if fallback is not None:
         page.text(
-            f"row {fallback.id} loses least if something must be trained today:"
-            f" {describe_option(fallback)}",
+            f"if something must be trained today, row {fallback.id}: {describe_option(fallback)}",
             style="bold",
         )
 
@@ -279,7 +278,7 @@ def _differences(page: Page, answer: "Recommendation") -> None:
         ("", "difference", "interval", "", "basis"),
         [
             (
-                f"{one.better}-{one.other}",
+                f"{one.first}-{one.second}",
                 f"{100 * one.value:+.1f}",
                 f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
                 "shown" if one.is_shown else "not shown",

@@ -192,11 +192,16 @@ def _recommended(tables: list[Path], **question: Any) -> tuple["Recipe", str]:
         typer.Exit: The advice is to abstain.
     """
     from advisor import RecommendationRequest, recommend
-    from calibration import MeasuredTable
+
+    from ._own_cells import load_own_cells
 
     asked = RecommendationRequest(**question)
-    cells = [cell for path in tables for cell in MeasuredTable.load(path).cells]
-    answer = recommend(asked, cells=cells)
+    found = [load_own_cells(path, task_type=asked.task_type) for path in tables]
+    for text in (text for one in found for text in one.notes):
+        note(f"note: {text}")
+    cells = [cell for one in found for cell in one.cells]
+    records = [record for one in found for record in one.records]
+    answer = recommend(asked, cells=cells, records=records)
     chosen = next((one for one in answer.options if one.id == answer.verdict.option), None)
     if chosen is None:
         note(f"nothing is exported: {answer.verdict.text}")

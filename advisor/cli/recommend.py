@@ -85,6 +85,7 @@ def recommend(
     )
     tables = [load_own_cells(path, task_type=task) for path in table or ()]
     cells = [cell for one in tables for cell in one.cells]
+    records = [record for one in tables for record in one.records]
     notes = [text for one in tables for text in one.notes]
     if trace_length is not None:
         traces = read_traces(trace_length, tokenizer=tokenizer)
@@ -92,7 +93,7 @@ def recommend(
         notes += traces.notes
     for text in notes:
         note(f"note: {text}")
-    answer = advise(request, cells=cells)
+    answer = advise(request, cells=cells, records=records)
     if as_json:
         print_json(answer.to_json())
     elif row is not None:

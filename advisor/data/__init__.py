@@ -8,7 +8,8 @@ from ._lines import BrokenLine, ObjectLine, describe_lines, read_objects
 from ._mixture import Mixture, MixtureFile, ThinkingStyle, write_mixture
 from ._pair import Pair
 from ._pairs import Pairs, read_pairs
-from ._prompts import prompt_hash, read_prompt_hashes
+from ._prompts import prompt_hash, prompt_key, read_prompt_hashes
+from ._thought import join_trace, split_trace, strip_empty_thought
 from ._tokens import TEMPLATE_TOKENS, TokenCounter, load_counter
 
 __all__ = [
@@ -23,11 +24,15 @@ __all__ = [
     "TokenCounter",
     "TraceLengths",
     "describe_lines",
+    "join_trace",
     "load_counter",
     "measure_lengths",
     "prompt_hash",
+    "prompt_key",
     "read_objects",
     "read_pairs",
     "read_prompt_hashes",
+    "split_trace",
+    "strip_empty_thought",
     "write_mixture",
 ]

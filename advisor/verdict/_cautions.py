@@ -18,7 +18,7 @@ __all__ = ["conflicts", "warnings"]
 _REASONING_ACTIONS = frozenset(
     {"reasoning", "mixed", "sequential", "distil", "tops", "rl_after_distillation", "grpo"}
 )
-_DEFAULT_LENGTHS = "TRL 1,024 and LLaMA-Factory 2,048 tokens cut the answer off, axolotl drops rows"
+_DEFAULT_LENGTHS = "TRL cuts at 1,024, LLaMA-Factory at 2,048, axolotl drops the row"
 _SMALL = 3_300_000_000
 """Up to here the mixture of short and long chains was tried: Qwen2.5-3B."""
 
@@ -31,8 +31,8 @@ def warnings(draft: Draft, facts: Facts) -> tuple[list[RecommendationWarning], l
     if trains_reasoning:
         found["truncation"] = _truncation(draft, facts)
     found["ift-after-reasoning"] = (
-        "never train IFT after reasoning: it brings no gain and can cost the reasoning (a "
-        "qualitative rule of arXiv 2509.22193 v1 and of vendor documentation, without figures)"
+        "never train IFT after reasoning: no gain, and it can cost the reasoning (a rule without "
+        "figures: arXiv 2509.22193 v1, vendor documentation)"
     )
     if draft.action == "mixed":
         found["mixed-above-half"] = (
@@ -64,13 +64,12 @@ def _truncation(draft: Draft, facts: Facts) -> str:
     if request.trace_p99_tokens is not None:
         return (
             f"{rows}set the maximum length to at least {request.trace_p99_tokens:,} tokens, the "
-            f"99% quantile of your rows: by default {_DEFAULT_LENGTHS}"
+            f"99% quantile of your rows; by default {_DEFAULT_LENGTHS}"
         )
     mean = question.workload.prompt_tokens + question.workload.reasoning_tokens
     return (
-        f"{rows}rows with a trace have about {mean:,.0f} tokens in the mean: set the maximum "
-        f"length to the 99% quantile of yours (--trace-length FILE measures it): by default "
-        f"{_DEFAULT_LENGTHS}"
+        f"{rows}rows with a trace have about {mean:,.0f} tokens: set the maximum length to the 99% "
+        f"quantile of yours (--trace-length FILE); by default {_DEFAULT_LENGTHS}"
     )
 
 
@@ -113,8 +112,8 @@ def _about_samples(draft: Draft, facts: Facts) -> dict[str, str]:
         )
     if facts.question.task_type == "math-oe":
         found["aime-sized"] = (
-            "AIME's 30 questions decide nothing: one sample each has a standard error of up to 9 "
-            "points; take many samples of each, or more questions"
+            "AIME's 30 questions decide nothing (standard error up to 9 points): take many samples "
+            "of each, or more questions"
         )
     return found
 
@@ -191,13 +190,13 @@ def _about_published(draft: Draft, facts: Facts) -> dict[str, str]:
     uses = draft.compared is not None and draft.compared.own is None
     if uses:
         found["no-printed-error-bars"] = (
-            f"{PAPER} prints no seeds, error bars or numbers of questions; intervals assume the "
-            "usual test sets asked once, and your data will differ by more"
+            f"{PAPER} prints no error bars: intervals assume the usual test sets asked once, and "
+            "your data will differ by more"
         )
     if any(candidate.inference_basis == "published-fit" for candidate in draft.candidates):
         found["weak-inference-fit"] = (
-            f"inference FLOPs are from fits printed in {PAPER}, Figure 14, whose panels were "
-            "identified by inference: a weak prior"
+            f"inference FLOPs are from fits of {PAPER}, Figure 14, whose panels were inferred: a "
+            "weak prior"
         )
     return found
 

@@ -80,10 +80,14 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
         stages.append(Stage(title=title, command=None))
     elif recipe.reasoning_ratio > 0 and question.teacher is not None:
         title = (
-            f"let {question.teacher} answer each training prompt with and without thinking; keep "
-            "the correct ones as PAIRS.jsonl (prompt, ift, reasoning)"
+            f"let {question.teacher} answer each training question with and without thinking; "
+            "keep those that are right both ways"
         )
-        stages.append(Stage(title=title, command=None))
+        pairs = (
+            "advisor data pairs --backend openai --base-url URL --model YOUR-TEACHER --tasks "
+            f"TRAINING-QUESTIONS.jsonl --task-type {task} --out PAIRS.jsonl"
+        )
+        stages.append(Stage(title=title, command=pairs))
     arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio {recipe.reasoning_ratio:g}"
     if draft.action == "distil":
         n_rows = max(1, round(recipe.reasoning_ratio * question.workload.n_rows))

@@ -176,15 +176,15 @@ def _differences(
 ) -> list[Difference]:
     found: list[Difference] = []
 
-    def add(better: Candidate, other: Candidate, gap: Estimate) -> None:
+    def add(first: Candidate, second: Candidate, gap: Estimate) -> None:
         if gap.value is None or gap.low is None or gap.high is None:
             return
-        if better.recipe not in letters or other.recipe not in letters:
+        if first.recipe not in letters or second.recipe not in letters:
             return
         found.append(
             Difference(
-                better=letters[better.recipe],
-                other=letters[other.recipe],
+                first=letters[first.recipe],
+                second=letters[second.recipe],
                 value=gap.value,
                 low=gap.low,
                 high=gap.high,

@@ -77,7 +77,7 @@ def test_an_abstention_names_what_loses_least_and_exits_with_6(advisor: Run) -> 
     result = advisor(*question, "--corpus", "own")
     assert result.code == 6
     assert result.out.startswith("VERDICT   [none] ")
-    assert "loses least" in result.out
+    assert "must be trained today" in result.out
     assert "MEASURE" in result.out
     assert "advisor calibrate" in result.out
     document = advisor(*question, "--corpus", "own", "--json")

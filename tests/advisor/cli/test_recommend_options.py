@@ -15,7 +15,7 @@ import advisor as advisor_package
 from advisor import Recommendation, RecommendationRequest
 from advisor.cli._recommend_request import read_traces
 from advisor.cost import Gpus, InferBudget, TrainBudget, Workload
-from calibration import Cell
+from calibration import Cell, OutcomeRecord
 from policies import InvalidInputError, ModelSize, ThinkrouteError
 
 Run = Callable[..., Any]
@@ -34,8 +34,13 @@ class Engine:
         self.answer = Recommendation.from_json(json.loads(text))
 
     def __call__(
-        self, request: RecommendationRequest, *, cells: Sequence[Cell] = ()
+        self,
+        request: RecommendationRequest,
+        *,
+        cells: Sequence[Cell] = (),
+        records: Sequence[OutcomeRecord] = (),
     ) -> Recommendation:
+        assert not records or cells
         self.requests.append(request)
         self.cells = list(cells)
         return self.answer

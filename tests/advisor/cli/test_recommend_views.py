@@ -241,7 +241,7 @@ def test_nothing_that_decides_is_left_out_of_the_usual_page(name: str, width: in
     for text in said:
         assert flat(text) in page
     for one in answer.differences:
-        assert f"{one.better}-{one.other} {100 * one.value:+.1f}" in page
+        assert f"{one.first}-{one.second} {100 * one.value:+.1f}" in page
     for item in answer.evidence:
         assert item.id in page.replace(" ", "")
         assert f"{100 * item.value:.1f}% ({item.grade}" in page
@@ -383,7 +383,7 @@ def test_a_chosen_row_is_marked_and_exported(name: str) -> None:
         assert not marked
         assert "EXPORT" in sections(printed(answer, detail="full"))
         fallback = answer.option(answer.verdict.fallback)
-        assert fallback is None or f"row {fallback.id} loses least" in flat(" ".join(lines))
+        assert fallback is None or f"trained today, row {fallback.id}" in flat(" ".join(lines))
     else:
         assert {line.split()[1] for line in marked} == {chosen.id}
         command = flat(export_command(answer, chosen)).split(" --")[1]

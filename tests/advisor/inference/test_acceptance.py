@@ -123,8 +123,8 @@ def test_intervals_of_differences_cover_left_out_gains() -> None:
         ratio = {option.id: option.recipe.reasoning_ratio for option in answer.options}
         same = {option.id for option in answer.options if option.size == size}
         for difference in answer.differences:
-            if {difference.better, difference.other} <= same:
-                assert (ratio[difference.better], ratio[difference.other]) == (1.0, 0.0)
+            if {difference.first, difference.second} <= same:
+                assert (ratio[difference.first], ratio[difference.second]) == (1.0, 0.0)
                 gain = true_gain(corpus, task_type, size)
                 covered.append(difference.low <= gain <= difference.high)
     assert len(covered) == 24

@@ -134,7 +134,7 @@ def check_honest(answer: Recommendation, *, own: bool = False) -> None:
         _check_option(option, listed)
     _check_evidence(answer, own=own)
     for difference in answer.differences:
-        assert {difference.better, difference.other} <= set(letters)
+        assert {difference.first, difference.second} <= set(letters)
         assert difference.low <= difference.value <= difference.high
         assert difference.is_shown == (difference.low > 0 or difference.high < 0)
         assert set(difference.cells) <= listed

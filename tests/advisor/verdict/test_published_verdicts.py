@@ -159,7 +159,7 @@ def test_tie_is_not_enough_to_scale() -> None:
     assert answer.verdict.action == "sequential"
     assert "larger-ift-ties" in reason_codes(answer)
     difference = next(
-        one for one in answer.differences if one.other == find(answer, "14B", "ift").id
+        one for one in answer.differences if one.second == find(answer, "14B", "ift").id
     )
     assert difference.value == pytest.approx(0.018)
     assert not difference.is_shown

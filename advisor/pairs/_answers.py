@@ -8,7 +8,7 @@ from typing import NamedTuple
 from calibration import Outcome
 from calibration.generations import Generation
 
-from ._thought import join_trace, split_trace, strip_empty_thought
+from ..data import join_trace, split_trace, strip_empty_thought
 
 __all__ = ["Candidate", "Keep", "PairRules", "Pick", "Status", "choose", "is_kept", "judge"]
 

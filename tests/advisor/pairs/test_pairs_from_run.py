@@ -14,9 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor.data import load_counter, measure_lengths, read_pairs
-from advisor.data._from_run import RunPairs, write_pairs
-from advisor.data._run_answers import Keep, PairRules, Pick, Status
-from advisor.data._run_arms import choose_arms
+from advisor.pairs import Keep, PairRules, Pick, RunPairs, Status, choose_arms, write_pairs
 from advisor.tops import Excluded, facts_of
 from calibration import ImportedOutcome, MeasuredTable, Outcome, RunStore, store_path
 from policies import InvalidInputError, StoreError, UnknownNameError
@@ -409,6 +407,14 @@ def test_usual_arms_are_direct_and_the_whole_thought() -> None:
     voted = [("m", "sc(n=3)/direct"), ("m", "sc(n=3)/reasoning@64")]
     assert choose_arms([*voted, *ARMS[:2]]) == choose_arms(ARMS[:2])
     assert choose_arms(ARMS, ift="cot", reasoning="Reasoning@64").ift.name == "m:cot"
+
+
+def test_arms_behind_a_system_prompt_and_of_other_tools_are_found() -> None:
+    low = "prompted(name=low,text=h0123456789abcdef)/reasoning@max"
+    chosen = choose_arms([("m", "zero shot"), ("m", low)], ift="zero shot")
+    assert (chosen.ift.policy, chosen.reasoning.policy) == ("zero shot", low)
+    assert chosen.reasoning.must_think
+    assert not chosen.ift.must_think
 
 
 def test_of_two_models_one_is_named_or_each_answers_in_its_mode() -> None:

@@ -13,14 +13,11 @@ from calibration import RunStore, store_path
 from calibration.generations import Generation, read_generations
 from policies import InvalidInputError
 
+from ..data import TraceLengths, load_counter, measure_lengths, prompt_key, read_pairs
 from ..tops import Excluded, FolderWriter, RunFacts, producer_version
-from ._lengths import TraceLengths, measure_lengths
-from ._pairs import read_pairs
-from ._prompts import prompt_key
-from ._run_answers import Candidate, Keep, PairRules, Status, choose, is_kept, judge
-from ._run_arms import PairArms
-from ._run_figures import Fate, FateTable, ModeFigures, ModeTally
-from ._tokens import load_counter
+from ._answers import Candidate, Keep, PairRules, Status, choose, is_kept, judge
+from ._arms import PairArms
+from ._figures import Fate, FateTable, ModeFigures, ModeTally
 
 __all__ = ["MANIFEST_VERSION", "PairCounts", "RunPairs", "manifest_path", "write_pairs"]
 

@@ -13,7 +13,7 @@ from calibration.statistics import (
     wilson_interval,
 )
 
-from ._run_answers import Status
+from ._answers import Status
 
 __all__ = ["Fate", "FateTable", "ModeFigures", "ModeTally"]
 
