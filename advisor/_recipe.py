@@ -53,7 +53,8 @@ class Method(StrEnum):
 
     `SFT`: supervised, on direct answers or a teacher's traces. `GRPO`: reinforcement learning from
     checkable answers. `TOPS`: supervised, on the model's own shortest correct answers, which
-    `ITER_SFT` repeats. `DPO`: preference pairs of such answers.
+    `ITER_SFT` repeats. `DPO`: preference pairs of such answers. `BACKTRACKING`: supervised,
+    on traces with retracted steps that a search program writes.
     """
 
     SFT = "sft"
@@ -61,6 +62,7 @@ class Method(StrEnum):
     TOPS = "tops"
     ITER_SFT = "iter-sft"
     DPO = "dpo"
+    BACKTRACKING = "backtracking"
 
 
 _LABEL = re.compile(r"([a-z_]+)(?:@(0?\.\d+|[01](?:\.0+)?))?")

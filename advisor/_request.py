@@ -191,6 +191,14 @@ class RecommendationRequest:
                 hint="give that model's size",
                 code="contradiction",
             )
+        p99, ratio = self.trace_p99_tokens, self.trace_ratio
+        mean = (self.prompt_tokens or 0.0) + (self.answer_tokens or 0.0) * (ratio or 0.0)
+        if p99 is not None and p99 < mean:
+            raise InvalidInputError(
+                f"trace_p99_tokens {p99} is below the mean length of a row, {mean:.0f} tokens",
+                hint="it is the 99% quantile of whole rows, prompt and trace",
+                code="contradiction",
+            )
         if self.objective == "total" and self.queries_per_day is None:
             raise InvalidInputError(
                 "objective 'total' adds training and serving, but no traffic is given",

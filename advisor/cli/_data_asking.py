@@ -1,28 +1,26 @@
 """What the commands of `advisor data` share: where questions come from, what is left out, ends."""
 
-import sys
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._exit import ExitCode
-from ._output import note
+from ._output import note, print_json, print_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from advisor.tops import Excluded, RunFacts
-    from calibration import Plan, RunSummary
+    from calibration import Plan
 
 __all__ = [
     "Data",
-    "confirm",
-    "exit_of_run",
     "note_plan",
     "read_excluded",
     "refuse_with_from",
     "required",
+    "show_plan",
     "warn_of_evaluation",
 ]
 
@@ -123,22 +121,28 @@ def note_plan(plan: "Plan", arms: str) -> None:
         note(f"at most {size.max_usd:.4g} USD")
 
 
-def confirm(backend: str, *, yes: bool) -> None:
-    """Ask before requests leave this machine, if there is somebody to answer.
+def show_plan(
+    plan: "Plan",
+    ways: str,
+    names: Sequence[str],
+    *,
+    unit: str,
+    as_json: bool,
+    listed: Sequence[object] | None = None,
+) -> None:
+    """Print what would be asked.
 
-    Raises:
-        typer.Abort: The answer is no.
+    Args:
+        plan: What would be asked.
+        ways: What the ways of asking are called.
+        names: Their names.
+        unit: What one of the plan's arms is called, see `note_plan`.
+        as_json: Print JSON.
+        listed: The ways as JSON values; their names by default.
     """
-    if backend != "pocket" and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm("Start?", abort=True, err=True, default=True)
-
-
-def exit_of_run(summary: "RunSummary") -> None:
-    """End with the code of a run that is not complete; do nothing after one that is."""
-    if summary.n_error:
-        note(f"{summary.n_error} samples failed and are not used: run again to retry them")
-        note(f"the first said: {summary.first_error}")
-        raise typer.Exit(ExitCode.BACKEND)
-    if summary.stopped_by is not None:
-        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
-        raise typer.Exit(ExitCode.UNSATISFIED)
+    if as_json:
+        print_json({"plan": asdict(plan.size()), ways: names if listed is None else listed})
+        return
+    print_text(f"{ways}: {', '.join(names)}")
+    print_text(f"tasks: {', '.join(f'{task.name} ({len(task.questions)})' for task in plan.tasks)}")
+    note_plan(plan, unit)

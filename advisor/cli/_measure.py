@@ -5,13 +5,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from .._version import producer_version
+from ._exit import ExitCode
 from ._live import live_cells
 from ._output import note
 
 if TYPE_CHECKING:
     from calibration import Ceilings, MeasuredTable, Plan, RaceSettings, RunStore, RunSummary
 
-__all__ = ["Measured", "RunSettings", "measure", "provenance"]
+__all__ = ["Measured", "RunSettings", "exit_of_run", "measure", "provenance"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +169,10 @@ async def probe_backends(plan: "Plan", *, replay: bool) -> None:
                 note(f"warning: {doubt}")
 
 
-def _version() -> str | None:
-    """Return the version that is installed; none where the code runs from a source folder."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("thinkroute")
-    except PackageNotFoundError:
-        return None
-
-
 def provenance(plan: "Plan", how: RunSettings) -> dict[str, Any]:
     """Return where a run's numbers come from."""
     return {
-        "thinkroute": _version(),
+        "thinkroute": producer_version(),
         "seed": plan.seed,
         "repeats": plan.repeats,
         "options": asdict(plan.options),
@@ -204,3 +198,22 @@ def provenance(plan: "Plan", how: RunSettings) -> dict[str, Any]:
             for arm in plan.arms
         ],
     }
+
+
+def exit_of_run(summary: "RunSummary", *, left_out: str = "counted") -> None:
+    """End with the code of a run that is not complete; do nothing after one that is.
+
+    Args:
+        summary: What became of the run.
+        left_out: What samples that failed are not.
+
+    Raises:
+        typer.Exit: Samples failed, or a ceiling was reached.
+    """
+    if summary.n_error:
+        note(f"{summary.n_error} samples failed and are not {left_out}: run again to retry them")
+        note(f"the first said: {summary.first_error}")
+        raise typer.Exit(ExitCode.BACKEND)
+    if summary.stopped_by is not None:
+        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
+        raise typer.Exit(ExitCode.UNSATISFIED)

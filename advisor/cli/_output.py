@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+from .._json_values import json_values
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,18 +39,7 @@ _STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON document with its schema version; NaN becomes null."""
     complete = {"schema_version": SCHEMA_VERSION, **document}
-    sys.stdout.write(json.dumps(_plain(complete), indent=2, allow_nan=False) + "\n")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value).items()
-        return {str(key): _plain(item) for key, item in items}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in cast("Iterable[object]", value)]
-    return value
+    sys.stdout.write(json.dumps(json_values(complete), indent=2, allow_nan=False) + "\n")
 
 
 def print_text(text: str) -> None:

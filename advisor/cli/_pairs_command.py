@@ -1,6 +1,5 @@
 """`advisor data pairs`: the same questions answered directly and with a thought."""
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -8,22 +7,22 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from . import _calibrate_options as o
-from ._arms import backend_options, split, usual_options
+from . import _option_groups as g
+from ._arms import split
 from ._data_asking import (
     Data,
-    confirm,
-    exit_of_run,
     note_plan,
     read_excluded,
     refuse_with_from,
     required,
+    show_plan,
     warn_of_evaluation,
 )
 from ._exit import ExitCode
-from ._measure import RunSettings, measure
-from ._output import print_json, print_text
+from ._measure import RunSettings, exit_of_run, measure
+from ._output import print_json
 from ._pairs_views import note_pairs, show_pairs
-from ._tops_asking import Asked, ModelAsked, WantedEfforts, plan_efforts
+from ._tops_asking import ModelAsked, WantedEfforts, plan_efforts
 
 if TYPE_CHECKING:
     from calibration import RunSummary
@@ -38,6 +37,7 @@ _USABLE_WITH_FROM = frozenset(
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
+@g.with_groups
 def pairs(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="File to write, PAIRS.jsonl.")] = None,
@@ -109,32 +109,15 @@ def pairs(
     model: o.Model = None,
     tasks: o.Tasks = None,
     benchmark_files: Data = None,
-    backend: o.Backend = "pocket",
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
-    dialect: o.Dialect = "vllm",
-    backend_option: o.BackendOption = None,
-    config: o.Config = None,
-    price: o.PriceFile = None,
-    size: o.Size = None,
+    reached: g.Reached = g.POCKET,
+    about: g.ModelFacts = g.NO_FACTS,
     limit: o.Limit = None,
     seed: o.Seed = 0,
     repeats: o.Repeats = 1,
-    max_answer_tokens: o.MaxAnswerTokens = None,
-    max_thinking_tokens: o.MaxThinkingTokens = None,
-    temperature: o.Temperature = 0.0,
-    top_p: o.TopP = 1.0,
+    decoding: g.DecodingChoice = g.GREEDY,
     concurrency: o.Concurrency = None,
-    max_total_tokens: o.MaxTotalTokens = None,
-    max_usd: o.MaxUsd = None,
-    max_seconds: o.MaxSeconds = None,
-    prompt_column: o.PromptColumn = None,
-    gold_column: o.GoldColumn = None,
-    options_column: o.OptionsColumn = None,
-    group_column: o.GroupColumn = None,
-    task_type: o.TaskType = None,
-    grader: o.GraderName = None,
-    instruction: o.Instruction = None,
+    spending: g.CeilingOptions = g.NO_CEILINGS,
+    columns: g.QuestionColumns = g.USUAL_COLUMNS,
     allow_code_execution: o.AllowCode = False,
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -161,8 +144,8 @@ def pairs(
         write_pairs,
     )
     from advisor.tops import facts_of
-    from calibration import Ceilings, ColumnMapping, load_tasks
-    from policies import DecodingOptions, InvalidInputError, build_policy
+    from calibration import load_tasks
+    from policies import build_policy
 
     rules = PairRules(
         keep=_choice(Keep, keep, "--keep"),
@@ -180,60 +163,39 @@ def pairs(
         facts = facts_of(source)
         arms = choose_arms(facts.arms, ift=ift, reasoning=reasoning, model=model)
     else:
-        if max_usd is not None and price is None:
-            raise InvalidInputError(
-                f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
-            )
+        spending.check(about.price)
         model, tasks = required("--model", model), required("--tasks", tasks)
         modes = [
             str(build_policy(text).spec) for text in (ift or "direct", reasoning or "reasoning@max")
         ]
         check_policies(*modes)
-        usual = usual_options(backend)
-        how = backend_options(
-            backend,
-            base_urls=base_url or (),
-            api_key_env=api_key_env,
-            dialect=dialect,
-            extra=backend_option or (),
-        )
-        columns = ColumnMapping(
-            prompt=prompt_column,
-            gold=gold_column,
-            options=options_column,
-            group=group_column,
-            task_type=task_type,
-            grader=grader,
-            **({} if instruction is None else {"instruction": instruction}),
-        )
         asked = plan_efforts(
             WantedEfforts(modes, {}, modes[1], ()),
-            ModelAsked(backend, model, how, price, config, size),
+            ModelAsked(reached.backend, model, reached.options(), about),
             load_tasks(
-                split(tasks), limit=limit, seed=seed, columns=columns, data=benchmark_files or ()
+                split(tasks),
+                limit=limit,
+                seed=seed,
+                columns=columns.mapping(),
+                data=benchmark_files or (),
             ),
-            DecodingOptions(
-                max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
-                max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
-                temperature=temperature,
-                top_p=top_p,
-            ),
+            decoding.options(reached.backend),
             repeats=repeats,
             seed=seed,
             allows_code=allow_code_execution,
         )
         if dry_run:
-            _show_plan(asked, as_json=as_json)
+            policies = [one.policy for one in asked.efforts]
+            show_plan(asked.plan, "policies", policies, unit="modes", as_json=as_json)
             return
         target = Path(required("--out", out))
         source = run or target.with_suffix(".run")
         note_plan(asked.plan, "modes")
-        confirm(backend, yes=yes)
-        ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
-        settings = RunSettings(concurrency=concurrency, replay=False, ceilings=ceilings)
+        reached.confirm(yes=yes)
+        settings = RunSettings(concurrency=concurrency, replay=False, ceilings=spending.ceilings())
         summary = measure(asked.plan, source, reached=asked.reached, settings=settings).summary
         if summary.n_resumed + summary.n_asked == summary.n_error:
-            exit_of_run(summary)
+            exit_of_run(summary, left_out="used")
         facts = facts_of(source)
         arms = PairArms(RunArm(model, modes[0]), RunArm(model, modes[1]))
     warn_of_evaluation(facts)
@@ -244,7 +206,7 @@ def pairs(
     else:
         show_pairs(written)
     if summary is not None:
-        exit_of_run(summary)
+        exit_of_run(summary, left_out="used")
     if not written.counts.n_kept:
         raise typer.Exit(ExitCode.UNSATISFIED)
 
@@ -261,14 +223,3 @@ def _choice(kind: type[_Choice], text: str, option: str) -> _Choice:
         return kind(text)
     except ValueError:
         raise UnknownNameError(option, text, [one.value for one in kind]) from None
-
-
-def _show_plan(asked: Asked, *, as_json: bool) -> None:
-    policies = [one.policy for one in asked.efforts]
-    if as_json:
-        print_json({"plan": asdict(asked.plan.size()), "policies": policies})
-        return
-    print_text(f"policies: {', '.join(policies)}")
-    tasks = (f"{task.name} ({len(task.questions)})" for task in asked.plan.tasks)
-    print_text(f"tasks: {', '.join(tasks)}")
-    note_plan(asked.plan, "modes")

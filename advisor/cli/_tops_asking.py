@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arms import build_backends, prices_of
 from ._measure import Measured, RunSettings, measure
+from ._option_groups import ModelFacts
 
 if TYPE_CHECKING:
     from advisor.tops import Effort, NamedPolicy
@@ -41,17 +42,13 @@ class ModelAsked:
         backend: Kind of backend.
         model: The model's name.
         options: The backend's options.
-        price: File with prices.
-        config: The model's configuration, for FLOPs.
-        size: Its size, such as 8B.
+        about: What it is and costs.
     """
 
     backend: str
     model: str
     options: dict[str, Any]
-    price: Path | None = None
-    config: str | None = None
-    size: str | None = None
+    about: ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +105,15 @@ def plan_efforts(
             hint="give each effort one name",
             code="invalid-effort",
         )
-    size = ModelSize.parse(asked.size) if asked.size is not None else None
-    price = prices_of(asked.price, [asked.model]).get(asked.model)
+    about = asked.about
+    size = ModelSize.parse(about.size) if about.size is not None else None
+    price = prices_of(about.price, [asked.model]).get(asked.model)
     arms: list[Arm] = []
     efforts: list[Effort] = []
     reached: dict[str, dict[str, Any]] = {}
 
     def add(backend: "Backend", ways: "Sequence[NamedPolicy]", label: str, how: Any) -> None:
-        facts = describe_model(backend, config=asked.config, size=size)
+        facts = describe_model(backend, config=about.config, size=size)
         facts = replace(facts, model=label)
         reached[label] = {"backend": asked.backend, "options": how}
         for name, policy in ways:

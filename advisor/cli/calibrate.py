@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import _calibrate_options as o
+from . import _option_groups as g
 from ._arms import (
-    backend_options,
     build_backends,
     expand_budgets,
     prices_of,
     records_evidence,
     split,
     split_policies,
-    usual_options,
 )
-from ._exit import ExitCode
-from ._measure import Measured, RunSettings, measure
+from ._measure import Measured, RunSettings, exit_of_run, measure
 from ._measured_views import run_check, show_race
 from ._output import cell_json, cells_table, note, print_json, print_table, print_text
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
+@g.with_groups
 def calibrate(
     model: o.Model = None,
     policies: o.Policies = "direct,reasoning@max",
@@ -37,40 +36,23 @@ def calibrate(
     budgets: o.Budgets = None,
     replay: o.Replay = True,
     check_replay: o.CheckReplay = False,
-    backend: o.Backend = "pocket",
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
-    dialect: o.Dialect = "vllm",
-    backend_option: o.BackendOption = None,
-    config: o.Config = None,
-    price: o.PriceFile = None,
-    size: o.Size = None,
+    reached: g.Reached = g.POCKET,
+    about: g.ModelFacts = g.NO_FACTS,
     recipe: o.Recipe = "",
     limit: o.Limit = None,
     seed: o.Seed = 0,
-    max_answer_tokens: o.MaxAnswerTokens = None,
-    max_thinking_tokens: o.MaxThinkingTokens = None,
-    temperature: o.Temperature = 0.0,
-    top_p: o.TopP = 1.0,
+    decoding: g.DecodingChoice = g.GREEDY,
     repeats: o.Repeats = 1,
     evidence: o.EvidenceOption = None,
     concurrency: o.Concurrency = None,
     race: o.Race = False,
     target_halfwidth: o.TargetHalfwidth = None,
     tie_margin: o.TieMargin = None,
-    max_total_tokens: o.MaxTotalTokens = None,
-    max_usd: o.MaxUsd = None,
-    max_seconds: o.MaxSeconds = None,
+    spending: g.CeilingOptions = g.NO_CEILINGS,
     distributed: o.Distributed = None,
     workers: o.Workers = 1,
     gpus_per_worker: o.GpusPerWorker = 0.0,
-    prompt_column: o.PromptColumn = None,
-    gold_column: o.GoldColumn = None,
-    options_column: o.OptionsColumn = None,
-    group_column: o.GroupColumn = None,
-    task_type: o.TaskType = None,
-    grader: o.GraderName = None,
-    instruction: o.Instruction = None,
+    columns: g.QuestionColumns = g.USUAL_COLUMNS,
     allow_code_execution: o.AllowCode = False,
     resume: o.Resume = True,
     rescore: o.Rescore = None,
@@ -86,61 +68,32 @@ def calibrate(
     Interrupt it at any time: the same command resumes and asks no finished question again.
     """
     if rescore is not None:
-        rescore_run(rescore, grader, allows_code=allow_code_execution, as_json=as_json)
+        rescore_run(rescore, columns.grader, allows_code=allow_code_execution, as_json=as_json)
         return
-    from calibration import (
-        Arm,
-        Ceilings,
-        ColumnMapping,
-        Plan,
-        RaceSettings,
-        describe_model,
-        load_tasks,
-    )
-    from policies import DecodingOptions, InvalidInputError, ModelSize, build_policy
+    from calibration import Arm, Plan, RaceSettings, describe_model, load_tasks
+    from policies import ModelSize, build_policy
 
     model, tasks = _required(model=model, tasks=tasks)
-    if max_usd is not None and price is None:
-        raise InvalidInputError(
-            f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
-        )
+    spending.check(about.price)
     parsed = [build_policy(text) for text in expand_budgets(split_policies(policies), budgets)]
-    columns = ColumnMapping(
-        prompt=prompt_column,
-        gold=gold_column,
-        options=options_column,
-        group=group_column,
-        task_type=task_type,
-        grader=grader,
-        **({} if instruction is None else {"instruction": instruction}),
+    n_params = ModelSize.parse(about.size) if about.size is not None else None
+    loaded = load_tasks(
+        split(tasks), limit=limit, seed=seed, columns=columns.mapping(), data=data or ()
     )
-    n_params = ModelSize.parse(size) if size is not None else None
-    loaded = load_tasks(split(tasks), limit=limit, seed=seed, columns=columns, data=data or ())
-    how = backend_options(
-        backend,
-        base_urls=base_url or (),
-        api_key_env=api_key_env,
-        dialect=dialect,
-        extra=backend_option or (),
-    )
+    how = reached.options()
     backends = build_backends(
-        *(backend, split(model), how),
+        *(reached.backend, split(model), how),
         distributed=None if dry_run else distributed,
         workers=workers,
         gpus_per_worker=gpus_per_worker,
     )
-    usual = usual_options(backend)
-    options = DecodingOptions(
-        max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
-        max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        logprobs=records_evidence(evidence, backend, backends),
+    options = decoding.options(
+        reached.backend, logprobs=records_evidence(evidence, reached.backend, backends)
     )
-    prices = prices_of(price, [one.model for one in backends])
+    prices = prices_of(about.price, [one.model for one in backends])
     arms = tuple(
         Arm(
-            *(one, policy, describe_model(one, config=config, size=n_params, recipe=recipe)),
+            *(one, policy, describe_model(one, config=about.config, size=n_params, recipe=recipe)),
             prices.get(one.model),
         )
         for one in backends
@@ -154,29 +107,30 @@ def calibrate(
         seed=seed,
         allows_code=allow_code_execution,
     )
-    ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
     own = [task.name for task in loaded if task.source]
-    if own and (grader is not None or instruction is not None):
+    if own and (columns.grader is not None or columns.instruction is not None):
         note(f"{', '.join(own)}: benchmarks bring their own grader and instruction")
     if dry_run:
         _show_plan(plan, replay=replay, as_json=as_json)
         return
     if check_replay:
-        _confirm(plan, replay=True, ask=backend != "pocket" and not yes)
+        _tell_size(plan, replay=True)
+        reached.confirm(yes=yes)
         run_check(plan, concurrency=concurrency, as_json=as_json)
         return
     (run,) = map(Path, _required(out=out))
     _refuse_existing(run, resume=resume)
-    _confirm(plan, replay=replay, ask=backend != "pocket" and not yes)
-    reached = {one.model: {"backend": backend, "options": how} for one in backends}
+    _tell_size(plan, replay=replay)
+    reached.confirm(yes=yes)
+    ways = {one.model: {"backend": reached.backend, "options": how} for one in backends}
     is_race = race or target_halfwidth is not None or tie_margin is not None
     settings = RunSettings(
         concurrency=concurrency,
         replay=replay,
-        ceilings=ceilings,
+        ceilings=spending.ceilings(),
         race=RaceSettings(target_halfwidth, tie_margin) if is_race else None,
     )
-    _show_result(run, measure(plan, run, reached=reached, settings=settings), as_json)
+    _show_result(run, measure(plan, run, reached=ways, settings=settings), as_json)
 
 
 def rescore_run(run: Path, grader: str | None, *, allows_code: bool, as_json: bool) -> None:
@@ -236,7 +190,7 @@ def _refuse_existing(run: Path, *, resume: bool) -> None:
         )
 
 
-def _confirm(plan: "Plan", *, replay: bool, ask: bool) -> None:
+def _tell_size(plan: "Plan", *, replay: bool) -> None:
     size = plan.size(replay=replay)
     note(
         f"{size.n_requests:,} samples: {size.n_questions:,} questions x {len(plan.arms)} arms"
@@ -250,10 +204,6 @@ def _confirm(plan: "Plan", *, replay: bool, ask: bool) -> None:
         )
     if size.max_usd is not None:
         note(f"at most {size.max_usd:.4g} USD")
-    import sys
-
-    if ask and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm("Start?", abort=True, err=True, default=True)
 
 
 def _show_plan(plan: "Plan", *, replay: bool, as_json: bool) -> None:
@@ -263,7 +213,7 @@ def _show_plan(plan: "Plan", *, replay: bool, as_json: bool) -> None:
         return
     print_text(f"arms: {', '.join(arm.name for arm in plan.arms)}")
     print_text(f"tasks: {', '.join(f'{t.name} ({len(t.questions)})' for t in plan.tasks)}")
-    _confirm(plan, replay=replay, ask=False)
+    _tell_size(plan, replay=replay)
 
 
 def _show_result(out: Path, measured: Measured, as_json: bool) -> None:
@@ -302,10 +252,4 @@ def _show_result(out: Path, measured: Measured, as_json: bool) -> None:
             for model, race in races.items():
                 show_race(f"{model}, {task}", race)
         print_text(f"run:   {out}\ntable: {out / 'table.csv'}")
-    if summary.n_error:
-        note(f"{summary.n_error} samples failed and are not counted: run again to retry them")
-        note(f"the first said: {summary.first_error}")
-        raise typer.Exit(ExitCode.BACKEND)
-    if summary.stopped_by is not None:
-        note(f"stopped before {summary.stopped_by}: the same command with a higher one goes on")
-        raise typer.Exit(ExitCode.UNSATISFIED)
+    exit_of_run(summary)

@@ -1,29 +1,28 @@
 """`advisor data`: training data from a model's own answers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import _calibrate_options as o
-from ._arms import backend_options, split, split_policies, usual_options
+from . import _option_groups as g
+from ._arms import split, split_policies
 from ._data_asking import (
     Data,
-    confirm,
-    exit_of_run,
     note_plan,
     read_excluded,
     refuse_with_from,
     required,
+    show_plan,
     warn_of_evaluation,
 )
 from ._exit import ExitCode
-from ._measure import RunSettings
-from ._output import note, print_json, print_text
+from ._measure import RunSettings, exit_of_run
+from ._output import note, print_json
 from ._pairs_command import pairs
-from ._tops_asking import Asked, ModelAsked, WantedEfforts, ask_efforts, plan_efforts
+from ._tops_asking import ModelAsked, WantedEfforts, ask_efforts, plan_efforts
 from ._tops_views import note_left_out, show_tops, tops_json
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ data.command("pairs")(pairs)
 
 
 @data.command("tops")
+@g.with_groups
 def tops(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="Folder for the data.")] = None,
@@ -137,31 +137,14 @@ def tops(
     model: o.Model = None,
     tasks: o.Tasks = None,
     benchmark_files: Data = None,
-    backend: o.Backend = "pocket",
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
-    dialect: o.Dialect = "vllm",
-    backend_option: o.BackendOption = None,
-    config: o.Config = None,
-    price: o.PriceFile = None,
-    size: o.Size = None,
+    reached: g.Reached = g.POCKET,
+    about: g.ModelFacts = g.NO_FACTS,
     limit: o.Limit = None,
     seed: o.Seed = 0,
-    max_answer_tokens: o.MaxAnswerTokens = None,
-    max_thinking_tokens: o.MaxThinkingTokens = None,
-    temperature: o.Temperature = 1.0,
-    top_p: o.TopP = 1.0,
+    decoding: g.DecodingChoice = g.SAMPLED,
     concurrency: o.Concurrency = None,
-    max_total_tokens: o.MaxTotalTokens = None,
-    max_usd: o.MaxUsd = None,
-    max_seconds: o.MaxSeconds = None,
-    prompt_column: o.PromptColumn = None,
-    gold_column: o.GoldColumn = None,
-    options_column: o.OptionsColumn = None,
-    group_column: o.GroupColumn = None,
-    task_type: o.TaskType = None,
-    grader: o.GraderName = None,
-    instruction: o.Instruction = None,
+    spending: g.CeilingOptions = g.NO_CEILINGS,
+    columns: g.QuestionColumns = g.USUAL_COLUMNS,
     allow_code_execution: o.AllowCode = False,
     dry_run: o.DryRun = False,
     yes: o.Yes = False,
@@ -185,8 +168,7 @@ def tops(
         facts_of,
         parse_texts,
     )
-    from calibration import Ceilings, ColumnMapping, load_tasks
-    from policies import DecodingOptions, InvalidInputError
+    from calibration import load_tasks
 
     rules = TopsRules(
         min_gap=MinGap.parse(min_gap),
@@ -204,28 +186,8 @@ def tops(
         facts = facts_of(source)
         chosen = choose_efforts(facts.arms, facts.efforts, wanted=wanted, model=model)
     else:
-        if max_usd is not None and price is None:
-            raise InvalidInputError(
-                f"--max-usd {max_usd:g} needs prices", hint="give --price prices.toml"
-            )
+        spending.check(about.price)
         model, tasks = required("--model", model), required("--tasks", tasks)
-        usual = usual_options(backend)
-        how = backend_options(
-            backend,
-            base_urls=base_url or (),
-            api_key_env=api_key_env,
-            dialect=dialect,
-            extra=backend_option or (),
-        )
-        columns = ColumnMapping(
-            prompt=prompt_column,
-            gold=gold_column,
-            options=options_column,
-            group=group_column,
-            task_type=task_type,
-            grader=grader,
-            **({} if instruction is None else {"instruction": instruction}),
-        )
         asked = plan_efforts(
             WantedEfforts(
                 wanted,
@@ -233,33 +195,35 @@ def tops(
                 prompt_policy,
                 split(provider_efforts or ""),
             ),
-            ModelAsked(backend, model, how, price, config, size),
+            ModelAsked(reached.backend, model, reached.options(), about),
             load_tasks(
-                split(tasks), limit=limit, seed=seed, columns=columns, data=benchmark_files or ()
+                split(tasks),
+                limit=limit,
+                seed=seed,
+                columns=columns.mapping(),
+                data=benchmark_files or (),
             ),
-            DecodingOptions(
-                max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
-                max_thinking_tokens=max_thinking_tokens or usual.max_thinking_tokens,
-                temperature=temperature,
-                top_p=top_p,
-            ),
+            decoding.options(reached.backend),
             repeats=samples,
             seed=seed,
             allows_code=allow_code_execution,
         )
         if dry_run:
-            _show_plan(asked, as_json=as_json)
+            names = [one.name for one in asked.efforts]
+            listed = [one.to_json() for one in asked.efforts]
+            show_plan(
+                *(asked.plan, "efforts", names), listed=listed, unit="efforts", as_json=as_json
+            )
             return
         folder = Path(required("--out", out))
         source = run or folder / "run"
         note_plan(asked.plan, "efforts")
-        confirm(backend, yes=yes)
-        ceilings = Ceilings(tokens=max_total_tokens, usd=max_usd, seconds=max_seconds)
+        reached.confirm(yes=yes)
         # Efforts told from one trace would not be samples of their own.
-        settings = RunSettings(concurrency=concurrency, replay=False, ceilings=ceilings)
+        settings = RunSettings(concurrency=concurrency, replay=False, ceilings=spending.ceilings())
         summary = ask_efforts(asked, source, settings).summary
         if summary.n_resumed + summary.n_asked == summary.n_error:
-            exit_of_run(summary)
+            exit_of_run(summary, left_out="used")
         facts, chosen = facts_of(source), asked.efforts
     warn_of_evaluation(facts)
     built = build_tops(
@@ -273,22 +237,11 @@ def tops(
     _exit(built, summary, must_have=rules.sets if sets is not None else _MUST_HAVE_ROWS)
 
 
-def _show_plan(asked: Asked, *, as_json: bool) -> None:
-    if as_json:
-        efforts = [one.to_json() for one in asked.efforts]
-        print_json({"plan": asdict(asked.plan.size()), "efforts": efforts})
-        return
-    print_text(f"efforts: {', '.join(one.name for one in asked.efforts)}")
-    tasks = (f"{task.name} ({len(task.questions)})" for task in asked.plan.tasks)
-    print_text(f"tasks: {', '.join(tasks)}")
-    note_plan(asked.plan, "efforts")
-
-
 def _exit(data: "TopsData", summary: "RunSummary | None", *, must_have: Sequence[str]) -> None:
     """End with the code that says what is not as wanted."""
     for name, reason in data.missing.items():
         note(f"no rows for {name}: {reason}")
     if summary is not None:
-        exit_of_run(summary)
+        exit_of_run(summary, left_out="used")
     if any(name in data.missing for name in must_have):
         raise typer.Exit(ExitCode.UNSATISFIED)

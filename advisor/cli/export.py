@@ -191,7 +191,7 @@ def _recommended(tables: list[Path], **question: Any) -> tuple["Recipe", str]:
     Raises:
         typer.Exit: The advice is to abstain.
     """
-    from advisor import RecommendationRequest, recommend
+    from advisor import Method, RecommendationRequest, recommend
 
     from ._own_cells import load_own_cells
 
@@ -208,7 +208,10 @@ def _recommended(tables: list[Path], **question: Any) -> tuple["Recipe", str]:
         note("  hint: name a recipe by hand, such as --ratio 0.25 --order ift_then_reasoning")
         raise typer.Exit(ExitCode.UNSATISFIED)
     note(f"recipe: {chosen.size} {chosen.recipe.label}: {answer.verdict.text}")
-    return chosen.recipe, answer.verdict.text
+    recipe = chosen.recipe
+    if recipe.method is Method.BACKTRACKING:  # supervised training, on other traces
+        recipe = recipe.model_copy(update={"method": Method.SFT})
+    return recipe, answer.verdict.text
 
 
 def _by_hand(
@@ -222,7 +225,8 @@ def _by_hand(
     from advisor import Method, Order, Recipe, RecommendationRequest
     from policies import InvalidInputError, ModelSize, UnknownNameError
 
-    methods, orders = [one.value for one in Method], [one.value for one in Order]
+    methods = [one.value for one in Method if one is not Method.BACKTRACKING]
+    orders = [one.value for one in Order]
     if method is not None and method not in methods:
         raise UnknownNameError("method", method, methods)
     if order is not None and order not in orders:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import _calibrate_options as o
-from ._arms import backend_options, build_backends
+from . import _option_groups as g
+from ._arms import build_backends
 from ._exit import ExitCode
 from ._output import format_interval, note, print_json, print_table, print_text, table
 
@@ -20,14 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["judge"]
 
 
+@g.with_groups
 def judge(
     run: Annotated[Path, typer.Argument(help="Run folder written by advisor calibrate.")],
     model: Annotated[str, typer.Option(help="The model that judges.")],
-    backend: o.Backend = "openai",
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
-    dialect: o.Dialect = "vllm",
-    backend_option: o.BackendOption = None,
+    reached: g.Reached = g.SERVER,
     limit: Annotated[int | None, typer.Option(min=1, help="Answers per task to judge.")] = None,
     concurrency: o.Concurrency = None,
     as_json: o.Json = False,
@@ -49,14 +47,7 @@ def judge(
         raise StoreError(
             f"there is no run store at {store_path(run)}", hint="give the folder of a run"
         )
-    how = backend_options(
-        backend,
-        base_urls=base_url or (),
-        api_key_env=api_key_env,
-        dialect=dialect,
-        extra=backend_option or (),
-    )
-    (judging,) = build_backends(backend, [model], how)
+    (judging,) = build_backends(reached.backend, [model], reached.options())
     with RunStore.create(store_path(run)) as store:
         judged = asyncio.run(_judge(store, judging, limit, concurrency))
     if as_json:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import _calibrate_options as o
-from ._arms import backend_options, build_backends, split, usual_options
+from . import _option_groups as g
+from ._arms import build_backends, split, usual_options
 from ._output import note, print_json, print_table, print_text, table
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
+@g.with_groups
 def load(
     model: Annotated[str, typer.Option(help="Model name.")],
     tasks: Annotated[str, typer.Option(help="Whose prompts are sent: as in advisor calibrate.")],
@@ -27,11 +29,7 @@ def load(
     ] = "1,8,32",
     requests: Annotated[int, typer.Option(min=20, help="Measured requests per load.")] = 100,
     data: o.Data = None,
-    backend: o.Backend = "openai",
-    base_url: o.BaseUrl = None,
-    api_key_env: o.ApiKeyEnv = "OPENAI_API_KEY",
-    dialect: o.Dialect = "vllm",
-    backend_option: o.BackendOption = None,
+    reached: g.Reached = g.SERVER,
     config: o.Config = None,
     device: Annotated[
         str | None,
@@ -64,7 +62,7 @@ def load(
         raise InvalidInputError(
             f"--policy {policy} is more than one request", hint="give direct or reasoning@B"
         )
-    usual = usual_options(backend)
+    usual = usual_options(reached.backend)
     options = replace(
         usual,
         max_answer_tokens=max_answer_tokens or usual.max_answer_tokens,
@@ -76,19 +74,12 @@ def load(
         for question in task.questions
     ]
     sent = [asked.request(user_message(prompt), options) for prompt in prompts]
-    how = backend_options(
-        backend,
-        base_urls=base_url or (),
-        api_key_env=api_key_env,
-        dialect=dialect,
-        extra=backend_option or (),
-    )
-    (reached,) = build_backends(backend, [model], how)
+    (serving,) = build_backends(reached.backend, [model], reached.options())
     runs_on = None if device is None else known_device(device)
-    architecture = describe_model(reached, config=config).architecture
+    architecture = describe_model(serving, config=config).architecture
     if runs_on is not None and architecture is None:
         raise InvalidInputError("--device needs the model's shape", hint="give --config")
-    reports = asyncio.run(_measure(reached, sent, loads, requests))
+    reports = asyncio.run(_measure(serving, sent, loads, requests))
     bounds = [_bound(report, architecture, runs_on) for report in reports]
     if as_json:
         pairs = zip(reports, bounds, strict=True)

@@ -64,7 +64,7 @@ class TrainBudget:
 
     Example:
         >>> [str(TrainBudget.parse(text)) for text in ("30 EFLOPs", "200h", "500 usd")]
-        ['3e+19 FLOPs', '200 gpu-hours', '$500']
+        ['3e19 FLOPs', '200 gpu-hours', '$500']
     """
 
     amount: float

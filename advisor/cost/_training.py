@@ -144,6 +144,16 @@ def six_nd_flops(
     output projection are two matrices, as from 7B up, it counts the lookup as a product, and
     overcounts short rows: the exact count is 0.94 times as high for 750 tokens at 7B.
 
+    Args:
+        model: A size, an architecture, or a known model's name.
+        reasoning_ratio: Share of rows that are reasoning traces, in [0, 1].
+        workload: Rows, lengths and epochs.
+        lora: Train adapters; the gradients of frozen weights are not computed.
+
+    Raises:
+        InvalidInputError: A number is out of range.
+        UnknownNameError: No model of that name is known.
+
     Source: C = 6 N D of arXiv 2203.15556 (Hoffmann et al.).
     """
     check_fraction("reasoning_ratio", reasoning_ratio)

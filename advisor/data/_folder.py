@@ -1,13 +1,14 @@
 """A folder of files that appears whole or not at all."""
 
 import contextlib
-import os
 import re
 import tempfile
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 
 from policies import InvalidInputError, StoreError
+
+from ._places import put_folder, sync_path
 
 __all__ = ["fresh_folder"]
 
@@ -41,16 +42,8 @@ def fresh_folder(folder: Path, subfolder: str, *, force: bool) -> Generator[Path
         fresh = room / "fresh"
         fresh.mkdir()
         yield fresh
-        _sync(fresh)
-        if target.exists():
-            target.rename(room / "old")
-        try:
-            fresh.rename(target)
-        except OSError:
-            if (room / "old").exists():
-                (room / "old").rename(target)
-            raise
-        _sync(target.parent)
+        sync_path(fresh)
+        put_folder(fresh, target, room / "old")
         undo.pop_all()
 
 
@@ -85,16 +78,6 @@ def _missing(folder: Path) -> list[Path]:
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -80,6 +80,11 @@ class FileState(NamedTuple):
 def describe_lines(lines: Sequence[BrokenLine], n: int, shown: int = 3) -> str:
     """Return the first lines by number and problem, and how many more of `n` there are.
 
+    Args:
+        lines: The lines that are known, the first ones first.
+        n: All such lines.
+        shown: How many to name.
+
     Example:
         >>> describe_lines([BrokenLine(4, "no 'ift'"), BrokenLine(9, "not UTF-8 at byte 3")], 7)
         "line 4 (no 'ift'), line 9 (not UTF-8 at byte 3) and 5 more"

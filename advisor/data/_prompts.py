@@ -77,7 +77,7 @@ def read_prompt_hashes(path: Path) -> frozenset[str]:
             remember(broken, problem)
     if n_broken or not hashes:
         raise DataFileError(
-            f"{n_broken:,} lines hold no question: {describe_lines(broken, n_broken)}"
+            f"lines without a question, {n_broken:,}: {describe_lines(broken, n_broken)}"
             if n_broken
             else "no line holds a question",
             path=path,

@@ -16,7 +16,7 @@ from ..inference import (
     difference,
     mean_estimate,
 )
-from ._paired import paired_gain
+from ._paired import RecordedArm, paired_gain
 
 if TYPE_CHECKING:
     from calibration import Cell, OutcomeRecord
@@ -44,6 +44,7 @@ class OwnArm:
         n_policies: How many policies the policy was the most accurate of.
         mean_tokens: Mean generated tokens, `None` if unknown.
         mean_flops: Mean inference FLOPs per query, `None` if unknown.
+        by_task: Accuracy by task, of the cells that make the mean.
     """
 
     reasoning_ratio: float
@@ -55,6 +56,7 @@ class OwnArm:
     n_policies: int
     mean_tokens: float | None
     mean_flops: float | None
+    by_task: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +225,8 @@ def arm_gap(
 ) -> tuple[Estimate, bool]:
     """Return the accuracy of one arm minus another's, and whether it is question by question."""
     unpaired = difference(first.accuracy, second.accuracy)
-    names = (first.model, first.policy), (second.model, second.policy)
-    paired = paired_gain(records, *names, tasks)
+    arms = [RecordedArm(one.model, one.policy, dict(one.by_task)) for one in (first, second)]
+    paired = paired_gain(records, arms[0], arms[1], tasks)
     if paired is None:
         return unpaired, False
     value, low, high = paired
@@ -247,7 +249,7 @@ def _mode(policy: str) -> str:
 def _groups(cells: Sequence["Cell"], *, by_decoding: bool) -> list[_Group]:
     """Return cells by (label, model, policy); of two cells of one task the larger counts."""
     groups: dict[tuple[_Label, str, str], _Group] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=_by_content):
         mode = _mode(cell.policy)
         label = read_label(cell.recipe)
         if by_decoding == (label is not None) or mode not in {"direct", "reasoning"}:
@@ -262,6 +264,11 @@ def _groups(cells: Sequence["Cell"], *, by_decoding: bool) -> list[_Group]:
         if known is None or known.n < cell.n:
             group.cells[cell.task] = cell
     return list(groups.values())
+
+
+def _by_content(cell: "Cell") -> tuple[str, int, int]:
+    """Return a key that orders cells of one label alike, however they were read."""
+    return (cell.task, cell.n, cell.n_correct)
 
 
 def _has_pair(groups: Sequence[_Group]) -> bool:
@@ -301,7 +308,7 @@ def _comparable(groups: Sequence[_Group]) -> tuple[list[tuple[_Group, int]], lis
         full = [group for group in rivals if tasks and tasks <= set(group.cells)]
         if full:
             common = sorted(tasks or ())
-            best = max(full, key=lambda group: (group.accuracy(common), group.policy))
+            best = max(full, key=lambda group: (group.accuracy(common), group.policy, group.model))
             chosen.append((best, len(full)))
     return chosen, sorted(tasks or ())
 
@@ -347,4 +354,5 @@ def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
         n_policies=n_policies,
         mean_tokens=sum(tokens) / len(tokens) if len(tokens) == len(cells) else None,
         mean_flops=sum(flops) / len(flops) if len(flops) == len(cells) else None,
+        by_task=tuple((cell.task, cell.accuracy) for cell in cells),
     )

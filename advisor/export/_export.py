@@ -1,7 +1,6 @@
 """Write a folder that trains a recipe: data, configurations, launch script, README, manifest."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,10 +13,11 @@ from typing import Protocol, cast
 from policies import DataFileError, InvalidInputError, StoreError
 
 from .._recipe import Method
+from ..data import hash_file, put_folder, sync_path
 from . import _reward
 from ._chat_template import CHAT_TEMPLATE_FILE, CHATML, has_generation_markers, keeps_thoughts
 from ._costs import describe_cost, stage_cost
-from ._manifest import MANIFEST_FILE, build_manifest, is_export, sha256_of
+from ._manifest import MANIFEST_FILE, build_manifest, is_export
 from ._readme import write_readme
 from ._request import Export, ExportRequest, Library
 from ._stages import Staged, write_stages
@@ -73,14 +73,21 @@ def export_recipe(
         DataFileError: A data file cannot be used.
         StoreError: The folder is there already, or cannot be written.
     """
-    _check_replaceable(request.out, force=request.force)
-    parent = request.out.absolute().parent
-    with _room(None if is_dry_run else parent) as room:
-        fresh = Path(room) / request.out.name
-        fresh.mkdir()
-        export = _fill(request, fresh, note, now or datetime.now(UTC), is_dry_run=is_dry_run)
-        if not is_dry_run:
-            _put(fresh, request.out, Path(room) / "replaced")
+    out = request.out
+    _check_replaceable(out, force=request.force)
+    try:
+        with _room(None if is_dry_run else out.absolute().parent) as room:
+            fresh = Path(room) / out.name
+            fresh.mkdir()
+            export = _fill(request, fresh, note, now or datetime.now(UTC), is_dry_run=is_dry_run)
+            if not is_dry_run:
+                for path in [*fresh.rglob("*"), fresh]:
+                    sync_path(path)
+                put_folder(fresh, out, Path(room) / "replaced")
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written: {error.strerror or error}", hint="choose another --out"
+        ) from error
     return export
 
 
@@ -134,7 +141,7 @@ def _fill(
     readme = write_readme(request, export, costs, tuple(requirements))
     (folder / "README.md").write_text(readme, "utf-8")
     written = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest["files"] = {path.relative_to(folder).as_posix(): sha256_of(path) for path in written}
+    manifest["files"] = {path.relative_to(folder).as_posix(): hash_file(path) for path in written}
     # Last, so that a folder with a manifest is complete.
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return replace(export, manifest=manifest)
@@ -186,7 +193,10 @@ def _check_chatml(base_model: str | None) -> None:
     tokenizer = Path(base_model).expanduser() / "tokenizer.json" if base_model else None
     if tokenizer is None or not tokenizer.is_file():
         return
-    text = tokenizer.read_text("utf-8")
+    try:
+        text = tokenizer.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataFileError(f"cannot be read: {error}", path=tokenizer) from error
     if "<|im_start|>" not in text or "<|im_end|>" not in text:
         raise InvalidInputError(
             f"the tokenizer of {base_model!r} has no <|im_start|> and <|im_end|>",
@@ -221,14 +231,9 @@ def _write_launch(path: Path, commands: tuple[str, ...]) -> None:
 
 def _room(parent: Path | None) -> "tempfile.TemporaryDirectory[str]":
     """Return a folder to work in, on the disk of the target unless nothing is kept."""
-    try:
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=parent, prefix=".export-")
-    except OSError as error:
-        raise StoreError(
-            f"{parent} cannot be written: {error.strerror or error}", hint="choose another --out"
-        ) from error
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=parent, prefix=".export-")
 
 
 def _check_replaceable(out: Path, *, force: bool) -> None:
@@ -249,26 +254,3 @@ def _check_replaceable(out: Path, *, force: bool) -> None:
             f"{out / _TRAINED} may hold trained models and is not replaced",
             hint="move it away, or choose another --out",
         )
-
-
-def _put(fresh: Path, out: Path, replaced: Path) -> None:
-    """Move the finished folder to its place; what was there goes with the temporary folder."""
-    for path in [*fresh.rglob("*"), fresh]:
-        _sync(path)
-    if out.exists():
-        out.rename(replaced)
-    try:
-        fresh.rename(out)
-    except OSError as error:
-        if replaced.exists():
-            replaced.rename(out)
-        raise StoreError(f"{out} cannot be written: {error.strerror or error}") from error
-    _sync(out.absolute().parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,8 +13,8 @@ from policies import InvalidInputError
 from .._recipe import Method
 from ._deepspeed import ZERO3_FILE, zero3_json
 from ._layout import Entry, Section, commented_yaml
+from ._scheduler import scheduler_entries
 from ._training import DpoSettings, TrainingRun
-from ._yaml import YamlValue
 
 __all__ = ["LIBRARY", "VERSION", "configs", "launch", "requirements"]
 
@@ -193,21 +193,14 @@ def _dpo(dpo: DpoSettings) -> list[Entry]:
 
 def _optimiser(run: TrainingRun) -> list[Entry]:
     effective = f"x {run.n_gpus} GPU(s) x {run.per_device_batch} above = {run.global_batch} a step"
-    entries = [
+    return [
         Entry("per_device_train_batch_size", run.per_device_batch),
         Entry("gradient_accumulation_steps", run.gradient_accumulation, effective),
         Entry("num_train_epochs", run.n_epochs),
         Entry("learning_rate", run.learning_rate),
         Entry("optim", "adamw_torch_fused"),
         Entry("warmup_steps", run.warmup_steps),
-    ]
-    if not run.decay_steps:
-        return [*entries, Entry("lr_scheduler_type", "constant_with_warmup")]
-    decay: YamlValue = {"num_decay_steps": run.decay_steps, "min_lr_ratio": run.min_lr_ratio}
-    return [
-        *entries,
-        Entry("lr_scheduler_type", "warmup_stable_decay"),
-        Entry("lr_scheduler_kwargs", decay),
+        *scheduler_entries(run),
     ]
 
 

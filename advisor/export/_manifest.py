@@ -1,20 +1,19 @@
 """What an export folder says about itself, for programs."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 from policies import StoreError
 
+from .._version import producer_version
 from ._request import ExportRequest
 from ._stages import Staged
 
-__all__ = ["KIND", "MANIFEST_FILE", "SCHEMA_VERSION", "build_manifest", "is_export", "sha256_of"]
+__all__ = ["KIND", "MANIFEST_FILE", "SCHEMA_VERSION", "build_manifest", "is_export"]
 
 KIND = "thinkroute-recipe-export"
 """What tells an export folder from any other."""
@@ -48,7 +47,7 @@ def build_manifest(
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "created": created.isoformat(timespec="seconds"),
-        "producer": f"thinkroute {version('thinkroute')}",
+        "producer": f"thinkroute {producer_version() or '(not installed)'}",
         "recipe": {**request.recipe.model_dump(mode="json"), "label": request.recipe.label},
         "task_type": request.task_type,
         "why": request.why,
@@ -85,9 +84,3 @@ def is_export(folder: Path) -> bool:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}", hint="choose another folder") from error
     return isinstance(found, dict) and cast("dict[str, object]", found).get("kind") == KIND
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,19 +11,17 @@ from policies import InvalidInputError
 
 from .._recipe import Method, Order
 from ._chat_template import CHAT_TEMPLATE_FILE, CHATML_END
-from ._request import DataFile, ExportRequest
-from ._rows import PromptRows
-from ._training import (
+from ._defaults import (
     CONTEXT_TOKENS,
-    DpoSettings,
-    GrpoSettings,
     LearningRate,
-    TrainingRun,
     default_base_model,
     default_learning_rate,
     fit_max_length,
     fit_schedule,
 )
+from ._request import DataFile, ExportRequest
+from ._rows import PromptRows
+from ._training import DpoSettings, GrpoSettings, TrainingRun
 
 __all__ = ["StagePlan", "base_model_of", "context_tokens", "plan_grpo", "plan_stage"]
 

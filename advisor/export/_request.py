@@ -88,7 +88,7 @@ class ExportRequest:
         if self.n_rows is not None and self.n_rows < 1:
             raise InvalidInputError(f"{self.n_rows!r} rows: at least 1 is needed")
         _ = self.gpus
-        _check_order(self.recipe)
+        _check_exported(self.recipe)
         _check_data(self.recipe, self.data)
         self._check_reinforcement()
 
@@ -135,7 +135,14 @@ class ExportRequest:
         return self.recipe.size
 
 
-def _check_order(recipe: Recipe) -> None:
+def _check_exported(recipe: Recipe) -> None:
+    if recipe.method is Method.BACKTRACKING:
+        raise InvalidInputError(
+            "backtracking is not exported: it is supervised training on what a search program"
+            " writes",
+            hint="give those traces as the 'reasoning' of pairs, with the method sft and ratio 1",
+            code="method-not-exported",
+        )
     if recipe.order is Order.REASONING_THEN_IFT:
         raise InvalidInputError(
             "reasoning_then_ift is not exported: never train on direct answers after reasoning"

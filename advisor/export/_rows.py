@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import NamedTuple, TypeAlias, cast
 from policies import DataFileError
 
 from ..data import (
-    TEMPLATE_TOKENS,
     BrokenLine,
     Pairs,
     TokenCounter,
     describe_lines,
+    nearest_rank,
     prompt_hash,
     read_objects,
+    row_tokens,
 )
 from ._request import DataFile
 from ._reward import is_right
@@ -26,6 +28,7 @@ from ._reward import is_right
 __all__ = ["PromptRows", "write_answers", "write_preferences", "write_prompts"]
 
 _Row: TypeAlias = dict[str, object]
+_HALF = re.compile(r"[\ud800-\udfff]")
 _MIN_READABLE = 0.5
 """Share of the data's own reasoning answers that the reward must find right."""
 
@@ -54,8 +57,7 @@ class _Sizes:
         n_prompt, n_answer = self._counter.count(prompt), self._counter.count(answer)
         self.n_prompt += n_prompt
         self.n_answer += n_answer
-        upper = math.ceil((n_prompt + n_answer) * self._counter.upper_factor)
-        self.rows.append(upper + TEMPLATE_TOKENS)
+        self.rows.append(row_tokens(n_prompt + n_answer, self._counter))
 
     def file(self, name: str, kind: str, sha256: str) -> DataFile:
         return DataFile(
@@ -64,7 +66,7 @@ class _Sizes:
             n_rows=len(self.rows),
             n_prompt_tokens=self.n_prompt,
             n_answer_tokens=self.n_answer,
-            p99_tokens=_p99(self.rows),
+            p99_tokens=nearest_rank(sorted(self.rows), 0.99),
             max_tokens=max(self.rows),
             sha256=sha256,
         )
@@ -89,7 +91,7 @@ def write_prompts(pairs: Pairs, folder: Path, name: str, counter: TokenCounter) 
     sizes, completions, missing = _Sizes(counter), array("Q"), list[BrokenLine]()
     n_missing = n_readable = 0
 
-    def rows() -> Iterator[_Row]:
+    def lines() -> Iterator[str]:
         nonlocal n_missing, n_readable
         for pair in pairs:
             solution = solutions.get(pair.line)
@@ -101,9 +103,11 @@ def write_prompts(pairs: Pairs, folder: Path, name: str, counter: TokenCounter) 
             sizes.add(pair.prompt, "")
             completions.append(math.ceil(counter.count(pair.reasoning) * counter.upper_factor))
             n_readable += is_right(pair.reasoning, solution)
-            yield {"prompt": [{"role": "user", "content": pair.prompt}], "solution": solution}
+            yield _line(
+                {"prompt": [{"role": "user", "content": pair.prompt}], "solution": solution}
+            )
 
-    sha256 = _write(folder / name, rows())
+    sha256 = _write(folder / name, lines())
     if n_missing:
         raise DataFileError(
             f"GRPO needs the right answer of every prompt: {describe_lines(missing, n_missing)}",
@@ -118,7 +122,7 @@ def write_prompts(pairs: Pairs, folder: Path, name: str, counter: TokenCounter) 
             hint=r"end answers with \boxed{...} or 'Answer: ...', and check the solutions",
         )
     found = sizes.file(name, "prompts", sha256)
-    return PromptRows(found, _p99(completions), n_readable)
+    return PromptRows(found, nearest_rank(sorted(completions), 0.99), n_readable)
 
 
 def write_answers(
@@ -208,25 +212,28 @@ def _convert(
     sizes, broken = _Sizes(counter), list[BrokenLine]()
     n_broken = n_excluded = 0
 
-    def rows() -> Iterator[_Row]:
+    def lines() -> Iterator[str]:
         nonlocal n_broken, n_excluded
         for line in read_objects(source):
             found = line.problem if isinstance(line, BrokenLine) else convert(line.value)
+            text = "" if isinstance(found, str) else _line(found[-1])
+            if not _is_utf8(text):
+                found = "a text holds half of a surrogate pair, which UTF-8 cannot write"
             if isinstance(found, str):
                 n_broken += 1
                 if len(broken) < 3:
                     broken.append(BrokenLine(line.line, found))
                 continue
-            prompt, answer, row = found
+            prompt, answer, _ = found
             if prompt_hash(prompt) in excluded:
                 n_excluded += 1
                 continue
             sizes.add(prompt, answer)
-            yield row
+            yield text
 
-    sha256 = _write(target, rows())
+    sha256 = _write(target, lines())
     if n_broken or not sizes.rows:
-        what = f"{n_broken:,} lines are no rows: {describe_lines(broken, n_broken)}"
+        what = f"lines that are no rows, {n_broken:,}: {describe_lines(broken, n_broken)}"
         raise DataFileError(what if n_broken else "no row is left to train on", path=source)
     return sizes.file(*label, sha256), n_excluded
 
@@ -269,26 +276,29 @@ def _solutions(path: Path) -> dict[int, str]:
         value = next((line.value[key] for key in ("solution", "answer") if key in line.value), None)
         if isinstance(value, bool):
             continue
-        if isinstance(value, int | float | str) and str(value).strip():
+        if isinstance(value, int | float | str) and _is_utf8(str(value)) and str(value).strip():
             found[line.line] = str(value).strip()
     return found
 
 
-def _write(path: Path, rows: Iterator[_Row]) -> str:
-    """Write rows, one JSON object per line; return the sha256 of the file."""
+def _is_utf8(text: str) -> bool:
+    """Return whether a text can be written: half of a surrogate pair cannot."""
+    return _HALF.search(text) is None
+
+
+def _line(row: _Row) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, lines: Iterator[str]) -> str:
+    """Write lines; return the sha256 of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for row in rows:
-            line = json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
-            digest.update(line)
-            file.write(line)
+        for line in lines:
+            data = line.encode("utf-8")
+            digest.update(data)
+            file.write(data)
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def _p99(lengths: "array[int]") -> int:
-    """Return the smallest length that 99 of 100 rows do not exceed; 0 without rows."""
-    ordered = sorted(lengths)
-    return ordered[math.ceil(0.99 * len(ordered)) - 1] if ordered else 0

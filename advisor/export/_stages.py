@@ -1,7 +1,6 @@
 """The training files of a recipe, written stage by stage, with the plan of each stage."""
 
 import hashlib
-import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,21 +8,24 @@ from pathlib import Path
 
 from .._recipe import Method, Order, Recipe
 from ..data import (
-    TEMPLATE_TOKENS,
     Mixture,
     Pair,
     Pairs,
     TokenCounter,
+    hash_file,
     load_counter,
+    nearest_rank,
     prompt_hash,
     read_pairs,
     read_prompt_hashes,
+    row_tokens,
     write_mixture,
 )
+from ._defaults import fit_max_length
 from ._plan import StagePlan, base_model_of, context_tokens, plan_grpo, plan_stage
 from ._request import DataFile, ExportRequest
 from ._rows import PromptRows, write_answers, write_preferences, write_prompts
-from ._training import TrainingRun, fit_max_length
+from ._training import TrainingRun
 
 __all__ = ["Staged", "write_stages"]
 
@@ -100,12 +102,12 @@ def write_stages(request: ExportRequest, folder: Path, note: _Note) -> Staged:
         case Method.SFT:
             _mixtures(request, folder, base_model, excluded, staged, note)
         case Method.GRPO:
-            pairs = _read(request, request.data[0], excluded, staged)
+            pairs = _read(request.data[0], excluded, staged)
             _grpo(request, folder, ("1_grpo", base_model), pairs, staged, note)
-        case Method.TOPS | Method.ITER_SFT | Method.DPO:
+        case _:
             _other_rows(request, folder, base_model, excluded, staged, note)
     if request.then == "grpo":
-        pairs = _read(request, request.data[-1], excluded, staged)
+        pairs = _read(request.data[-1], excluded, staged)
         stage = (f"{len(staged.runs) + 1}_grpo", staged.runs[-1].output_dir)
         _grpo(request, folder, stage, pairs, staged, note)
     return staged
@@ -127,7 +129,7 @@ def _mixtures(
         recipe = recipe.model_copy(update={"order": Order.MIXED})
     limit = context_tokens(base_model)
     for name, path in zip(names, request.data, strict=True):
-        pairs = _read(request, path, excluded, staged)
+        pairs = _read(path, excluded, staged)
         repeated = pairs.prompt_hashes() & trained if trained else frozenset[str]()
         if repeated:
             staged.notes.append(
@@ -157,7 +159,7 @@ def _mixtures(
         base_model = plan.run.output_dir
 
 
-def _read(request: ExportRequest, path: Path, excluded: frozenset[str], staged: Staged) -> Pairs:
+def _read(path: Path, excluded: frozenset[str], staged: Staged) -> Pairs:
     pairs = read_pairs(path, exclude=excluded)
     known = [source["path"] for source in staged.sources]
     if str(path) not in known:
@@ -188,7 +190,7 @@ def _fitting(
     """
     longest = array("Q", (_longest(pair, request.recipe, staged.counter) for pair in pairs))
     ordered = sorted(longest)
-    p99 = ordered[max(0, math.ceil(0.99 * len(ordered) - 1e-9) - 1)]
+    p99 = nearest_rank(ordered, 0.99)
     max_length = fit_max_length(p99, ordered[-1], request.max_length, limit)
     n_long = sum(length > max_length for length in longest)
     if not n_long:
@@ -209,8 +211,7 @@ def _fitting(
 def _longest(pair: Pair, recipe: Recipe, counter: TokenCounter) -> int:
     answers = [counter.count(pair.ift)] * (recipe.reasoning_ratio < 1.0)
     answers += [counter.count(pair.reasoning)] * (recipe.reasoning_ratio > 0.0)
-    n_tokens = counter.count(pair.prompt) + max(answers)
-    return math.ceil(n_tokens * counter.upper_factor) + TEMPLATE_TOKENS
+    return row_tokens(counter.count(pair.prompt) + max(answers), counter)
 
 
 def _as_file(file: object) -> DataFile:
@@ -258,9 +259,9 @@ def _other_rows(
         file, n_excluded = write_answers(
             source, folder, "mix/answers.jsonl", staged.counter, excluded
         )
-    with source.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    staged.sources.append({"path": str(source), "sha256": sha256, "n_excluded": n_excluded})
+    staged.sources.append(
+        {"path": str(source), "sha256": hash_file(source), "n_excluded": n_excluded}
+    )
     # No row is left out here, so that the longest decides.
     longest = file.max_tokens
     max_length = fit_max_length(longest, longest, request.max_length, context_tokens(base_model))

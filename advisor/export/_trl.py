@@ -4,6 +4,7 @@ import shlex
 
 from .._recipe import Method
 from ._layout import Entry, Section, commented_yaml
+from ._scheduler import scheduler_entries
 from ._training import DpoSettings, GrpoSettings, TrainingRun
 from ._yaml import YamlValue
 
@@ -165,19 +166,7 @@ def _optimiser(run: TrainingRun) -> Section:
         Entry("learning_rate", run.learning_rate),
         Entry("optim", "adamw_torch_fused"),
         Entry("warmup_steps", run.warmup_steps),
-    ]
-    if run.decay_steps:
-        shape: dict[str, YamlValue] = {
-            "num_decay_steps": run.decay_steps,
-            "min_lr_ratio": run.min_lr_ratio,
-        }
-        entries += [
-            Entry("lr_scheduler_type", "warmup_stable_decay"),
-            Entry("lr_scheduler_kwargs", shape),
-        ]
-    else:
-        entries.append(Entry("lr_scheduler_type", "constant_with_warmup"))
-    entries += [
+        *scheduler_entries(run),
         Entry("bf16", True),
         Entry("gradient_checkpointing", True, "memory of activations for a third more compute"),
     ]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from policies import InvalidInputError, InvalidPolicyError, PolicySpec, UnknownNameError
 
-from ..tops import is_single
+from ..tops import innermost_policy, is_single
 
 __all__ = ["PairArms", "RunArm", "check_policies", "choose_arms"]
 
@@ -26,7 +26,7 @@ class RunArm(NamedTuple):
     @property
     def must_think(self) -> bool:
         """Whether an answer without a thought is not what was asked for."""
-        return _spec(self.policy).name == _REASONING
+        return innermost_policy(self.policy).name == _REASONING
 
 
 class PairArms(NamedTuple):
@@ -68,7 +68,7 @@ def choose_arms(
             raise UnknownNameError("model", model, models)
         found = [arm for arm in found if arm.model == model]
     single = [arm for arm in found if is_single(arm.policy)]
-    direct = [arm for arm in single if _spec(arm.policy).name == _DIRECT]
+    direct = [arm for arm in single if innermost_policy(arm.policy).name == _DIRECT]
     thinking = [arm for arm in single if arm.must_think]
     whole = [arm for arm in thinking if arm.policy == _WHOLE]
     chosen = PairArms(
@@ -124,17 +124,6 @@ def _one(
         else f"measure them with advisor calibrate --policies direct,reasoning@max, or name {option}",
         code="invalid-arms",
     )
-
-
-def _spec(policy: str) -> PolicySpec:
-    """Return the innermost policy."""
-    try:
-        spec = PolicySpec.parse(policy)
-    except InvalidPolicyError:  # an imported arm may be named in any way
-        return PolicySpec("unknown")
-    while spec.inner is not None:
-        spec = spec.inner
-    return spec
 
 
 def _canonical(policy: str) -> str:

@@ -13,8 +13,9 @@ from calibration import RunStore, store_path
 from calibration.generations import Generation, read_generations
 from policies import InvalidInputError
 
+from .._version import producer_version
 from ..data import TraceLengths, load_counter, measure_lengths, prompt_key, read_pairs
-from ..tops import Excluded, FolderWriter, RunFacts, producer_version
+from ..tops import Excluded, FolderWriter, RunFacts
 from ._answers import Candidate, Keep, PairRules, Status, choose, is_kept, judge
 from ._arms import PairArms
 from ._figures import Fate, FateTable, ModeFigures, ModeTally

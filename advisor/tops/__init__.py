@@ -5,12 +5,13 @@ sample every effort, keep the shortest correct answer, train on it, repeat. What
 run of any model that `calibration` can reach; the rules are pure functions of a run's outcomes.
 """
 
-from ._build import SETS, TopsData, TopsRules, build_tops, producer_version
+from ._build import SETS, TopsData, TopsRules, build_tops
 from ._efforts import (
     Effort,
     NamedPolicy,
     PromptedPolicy,
     choose_efforts,
+    innermost_policy,
     is_single,
     named_policies,
     parse_texts,
@@ -57,11 +58,11 @@ __all__ = [
     "choose_efforts",
     "evaluation_tasks",
     "facts_of",
+    "innermost_policy",
     "is_single",
     "named_policies",
     "parse_texts",
     "preference_pairs",
-    "producer_version",
     "prompts_to_exclude",
     "seed_answers",
     "shortest_correct",

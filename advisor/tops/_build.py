@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policies import InvalidInputError, UnknownNameError
 
+from .._version import producer_version
 from ._efforts import Effort, default_labels, tag_prompts
 from ._reading import Excluded, ReadCounts, RunFacts, SampledQuestion, questions_of
 from ._report import Tally, TopsReport
@@ -23,7 +23,7 @@ from ._rules import (
 )
 from ._writing import DataFile, FolderWriter
 
-__all__ = ["MANIFEST_VERSION", "SETS", "TopsData", "TopsRules", "build_tops", "producer_version"]
+__all__ = ["MANIFEST_VERSION", "SETS", "TopsData", "TopsRules", "build_tops"]
 
 MANIFEST_VERSION = 1
 """Version of `manifest.json`."""
@@ -72,7 +72,12 @@ class TopsRules:
     sets: tuple[str, ...] = SETS
 
     def __post_init__(self) -> None:
-        """Refuse sets that there are not."""
+        """Refuse sets that there are not.
+
+        Raises:
+            UnknownNameError: A set has another name.
+            InvalidInputError: There is none.
+        """
         for name in self.sets:
             if name not in SETS:
                 raise UnknownNameError("set", name, SETS)
@@ -159,35 +164,25 @@ def build_tops(
         n_seeds = sum(one.n_rows for one in files if one.name == _FILES["tag"]) // len(efforts)
         report = tally.report([one.name for one in efforts], counts)
         missing = _missing(rules, files, report, counts, len(efforts))
-        document = {
-            "kind": "tops-data",
-            "schema_version": MANIFEST_VERSION,
-            "thinkroute": producer_version(),
-            "run": {
-                "samples_sha256": counts.samples_sha256,
-                "models": sorted({one.model for one in efforts}),
-                "tasks": [dict(task) for task in facts.tasks],
-            },
-            "efforts": [one.to_json() for one in efforts],
-            "levels": [{"name": label, "system_prompt": system[label]} for label in labels],
-            "rules": _rules_json(rules),
-            "counts": {
-                "questions": counts.n_questions,
-                "excluded_questions": counts.n_excluded,
-                "forced_answers": counts.n_forced,
-                "copied_answers": counts.n_copies,
-                "unreadable_answers": counts.n_unreadable,
-                "damaged_answers": counts.n_damaged,
-                "seed_questions": n_seeds,
-                "pairs": {kind.value: kinds[kind.value] for kind in PairKind},
-            },
-            "report": report.to_json(),
-            "files": [asdict(one) for one in files],
-            "missing": missing,
-        }
+        made = TopsData(out, files, counts, dict(kinds), n_seeds, report, missing)
         if files:
+            levels = [{"name": label, "system_prompt": system[label]} for label in labels]
+            document = {
+                "kind": "tops-data",
+                "schema_version": MANIFEST_VERSION,
+                "thinkroute": producer_version(),
+                "run": {
+                    "samples_sha256": counts.samples_sha256,
+                    "models": sorted({one.model for one in efforts}),
+                    "tasks": [dict(task) for task in facts.tasks],
+                },
+                "efforts": [one.to_json() for one in efforts],
+                "levels": levels,
+                "rules": _rules_json(rules),
+                **_figures_json(made),
+            }
             writer.finish(document, {_DATASET_INFO: _dataset_info(files)})
-    return TopsData(out, files, counts, dict(kinds), n_seeds, report, missing)
+    return made
 
 
 class _Selection(NamedTuple):
@@ -281,6 +276,25 @@ def _missing(
     return {name: reasons[name] for name in rules.sets if _FILES[name] not in written}
 
 
+def _figures_json(made: TopsData) -> dict[str, Any]:
+    counts = made.counts
+    return {
+        "counts": {
+            "questions": counts.n_questions,
+            "excluded_questions": counts.n_excluded,
+            "forced_answers": counts.n_forced,
+            "copied_answers": counts.n_copies,
+            "unreadable_answers": counts.n_unreadable,
+            "damaged_answers": counts.n_damaged,
+            "seed_questions": made.n_seeds,
+            "pairs": {kind.value: made.pairs.get(kind.value, 0) for kind in PairKind},
+        },
+        "report": made.report.to_json(),
+        "files": [asdict(one) for one in made.files],
+        "missing": dict(made.missing),
+    }
+
+
 def _rules_json(rules: TopsRules) -> dict[str, Any]:
     return {
         "source": _SOURCE,
@@ -292,11 +306,3 @@ def _rules_json(rules: TopsRules) -> dict[str, Any]:
             {"name": name, "step": _STEPS[name], "rule": _RULE_TEXTS[name]} for name in rules.sets
         ],
     }
-
-
-def producer_version() -> str | None:
-    """Return the version that is installed; none where the code runs from a source folder."""
-    try:
-        return version("thinkroute")
-    except PackageNotFoundError:
-        return None

@@ -27,6 +27,7 @@ __all__ = [
     "PromptedPolicy",
     "choose_efforts",
     "default_labels",
+    "innermost_policy",
     "is_prompted",
     "is_single",
     "named_policies",
@@ -191,7 +192,7 @@ def choose_efforts(
     found = _of_model(found, known, model)
     if wanted:
         return tuple(_named(found, name) for name in dict.fromkeys(wanted))
-    thinking = [one for one in found if _innermost(one.policy).name != "direct"]
+    thinking = [one for one in found if innermost_policy(one.policy).name != "direct"]
     return tuple(thinking or found)
 
 
@@ -273,7 +274,8 @@ def _named(found: Sequence[Effort], name: str) -> Effort:
     raise UnknownNameError("effort", name, [one.name for one in found])
 
 
-def _innermost(policy: str) -> PolicySpec:
+def innermost_policy(policy: str) -> PolicySpec:
+    """Return the policy within all others, `unknown` for a text that names none of ours."""
     try:
         spec = PolicySpec.parse(policy)
     except InvalidPolicyError:  # an imported arm may be named in any way
@@ -285,7 +287,7 @@ def _innermost(policy: str) -> PolicySpec:
 
 def _rank(policy: str) -> tuple[int, int, str]:
     """Order by effort: direct, budgets, no budget, what cannot be told."""
-    spec = _innermost(policy)
+    spec = innermost_policy(policy)
     if spec.name == "direct":
         return (0, 0, policy)
     if isinstance(spec.budget, int):

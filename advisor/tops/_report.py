@@ -16,7 +16,15 @@ __all__ = ["EffortFigures", "RankTable", "Saving", "Share", "Tally", "TopsReport
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of questions with its 95% Wilson interval; NaN without questions."""
+    """A share of questions with its 95% Wilson interval; NaN without questions.
+
+    Attributes:
+        n: Questions.
+        n_with: Those that count.
+        share: `n_with / n`, in [0, 1].
+        low: Lower end of the interval, in [0, 1].
+        high: Upper end.
+    """
 
     n: int
     n_with: int

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
 from policies import InvalidInputError
+
+from .._json_values import json_values
 
 __all__ = ["MANIFEST", "DataFile", "FolderWriter"]
 
@@ -155,7 +156,9 @@ class FolderWriter:
                     (self._folder / name).unlink(missing_ok=True)
             self._open.clear()
             for name, document in {**documents, self._manifest: manifest}.items():
-                text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+                text = json.dumps(
+                    json_values(document), indent=2, ensure_ascii=False, allow_nan=False
+                )
                 growing = _Growing(self._temporary(name))
                 growing.add(f"{text}\n".encode())
                 growing.sync()
@@ -172,15 +175,3 @@ class FolderWriter:
             hint="choose another --out",
             code="unwritable-folder",
         )
-
-
-def _plain(value: object) -> object:
-    """Return JSON values: what is not finite becomes null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value).items()
-        return {str(key): _plain(item) for key, item in items}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in cast("Iterable[object]", value)]
-    return value

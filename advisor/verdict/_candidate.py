@@ -263,7 +263,7 @@ class Builder:
 
     def searched(self, size: ModelSize, corpus: Corpus) -> Candidate:
         """Return reasoning on traces that a search program writes; no accuracy is known for it."""
-        recipe = Recipe(size=size, corpus=corpus, reasoning_ratio=1.0)
+        recipe = Recipe(size=size, corpus=corpus, reasoning_ratio=1.0, method=Method.BACKTRACKING)
         flops, tokens, _ = self._inference(size, "reasoning")
         note = "traces are written by a program, so no teacher is needed"
         return self._checked(

@@ -165,9 +165,12 @@ def _about_published(draft: Draft, facts: Facts) -> dict[str, str]:
     found: dict[str, str] = {}
     question, table = facts.question, facts.evidence.table
     if question.is_proxy:
+        moves = "a smaller pair of yours would move"
+        if draft.compared is not None and draft.compared.basis == "transferred":
+            moves = "your smaller pair moves"
         found["proxy-family"] = (
-            f"nothing was published for {question.task_type!r}; your smaller pair moves the curve "
-            f"of {question.family}, which shares its answer format (the paper finds format, not "
+            f"nothing was published for {question.task_type!r}; {moves} the curve of "
+            f"{question.family}, which shares its answer format (the paper finds format, not "
             "domain, to matter: a rule)"
         )
     elif question.family is None:

@@ -142,8 +142,8 @@ def _budgets(draft: Draft, facts: Facts) -> Iterator[_Variant]:
         yield _Variant(what, f"--infer-budget {amount}", {"infer_budget": looser})
     if request.train_budget is not None:
         costs = sorted(one.cost.flops for one in draft.candidates if not one.is_feasible)
-        for cost in costs[:_MOST_BUDGETS]:
-            amount = f"{1.01 * cost:.2e}".replace("e+", "e")
+        amounts = dict.fromkeys(f"{1.01 * cost:.2e}".replace("e+", "e") for cost in costs)
+        for amount in list(amounts)[:_MOST_BUDGETS]:
             budget_of = TrainBudget.parse(amount)
             what = f"training may cost {amount} FLOPs"
             yield _Variant(what, f"--train-budget {amount}", {"train_budget": budget_of})
@@ -171,7 +171,7 @@ def _thresholds(draft: Draft, facts: Facts, ask: Asked) -> list[Change]:
 
 
 def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Change | None:
-    request = replace(facts.question.request, corpus="own")
+    request = facts.question.request
     base = facts.published_of(where, facts.question.prior[0])
     if base is None or base.ift.accuracy.value is None:
         return None
@@ -189,6 +189,7 @@ def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Chan
             middle = (low + high) / 2
             low, high = (low, middle) if _wants_reasoning(verdict(middle)) else (middle, high)
         other = verdict(low if wants else high)
+        far = verdict(-min(_LARGEST_GAIN, ift) if wants else min(_LARGEST_GAIN, 1 - ift))
         if other.action == draft.action:
             return None
     except ThinkrouteError:
@@ -200,7 +201,9 @@ def _threshold(draft: Draft, facts: Facts, ask: Asked, where: ModelSize) -> Chan
         condition=f"your own {where} pair shows a gain {side} {turning} points on {n} questions",
         arguments="",
         action=other.action,
-        text=in_short(other),
+        text=in_short(other)
+        if other.action == far.action
+        else f"{in_short(other)}; {'far below' if wants else 'far above'}, {in_short(far)}",
     )
 
 

@@ -3,8 +3,7 @@
 from policies import ModelSize
 
 from .._recipe import Order
-from .._request import Have
-from ..inference import NO_ESTIMATE, Side, choose, difference, expected_loss
+from ..inference import NO_ESTIMATE, choose, difference, expected_loss
 from ._comparison import Comparison, Facts
 from ._draft import Draft
 from ._larger import look_for_larger
@@ -23,7 +22,7 @@ from ._reasons import (
     size_reason,
     too_uncertain,
 )
-from ._ways import take_reasoning
+from ._ways import is_forced, take_reasoning
 
 __all__ = ["decide"]
 
@@ -36,12 +35,20 @@ def decide(facts: Facts) -> Draft:
         _decide_any(draft, facts)
     else:
         _decide_at(draft, facts, size)
-    _set_regret(draft)
+    if not draft.is_measured_choice:
+        _set_regret(draft)
     return draft
 
 
-def _decide_at(draft: Draft, facts: Facts, size: ModelSize) -> None:
-    """Choose among recipes of one size, and larger models where they are allowed."""
+def _decide_at(draft: Draft, facts: Facts, size: ModelSize, *, may_grow: bool = True) -> None:
+    """Choose among recipes of one size, and larger models where they are allowed.
+
+    Args:
+        draft: The verdict.
+        facts: What it rests on.
+        size: The size.
+        may_grow: Look for a larger model on direct answers; not where the size was chosen here.
+    """
     comparison = facts.compare(size)
     own = facts.own_at(size)
     draft.candidates += [facts.build.own(size, arm) for arm in own.arms]
@@ -54,32 +61,19 @@ def _decide_at(draft: Draft, facts: Facts, size: ModelSize) -> None:
     elif comparison is None:
         _list_unsupported(draft, facts, size)
         draft.abstain(None, no_evidence(facts, size))
-    elif _is_multiple_choice_rule(facts, comparison):
-        larger = look_for_larger(draft, facts, comparison)
-        if larger is not None and larger.is_feasible:
-            draft.take("scale_ift", larger, [matched_flops()], by_rule=True)
-        else:
-            _take_ift(draft, comparison, facts.question.have, by_rule=True)
+    elif is_multiple_choice_rule(facts, comparison):
+        choice = choose(draft.gain, tolerance=facts.question.tolerance)
+        wants = may_grow and choice.side == "reasoning"
+        if not (wants and _take_larger(draft, facts, comparison)):
+            _take_ift(draft, facts, comparison, by_rule=True)
+    elif is_forced(facts, comparison):
+        draft.is_forced = True
+        take_reasoning(draft, facts, comparison)
     else:
-        _decide_by_gain(draft, facts, comparison)
+        _decide_by_gain(draft, facts, comparison, may_grow=may_grow)
 
 
-def _decide_by_gain(draft: Draft, facts: Facts, comparison: Comparison) -> None:
-    side = _side(draft, facts, comparison)
-    if side == "ift":
-        _take_ift(draft, comparison, facts.question.have)
-    elif side == "reasoning":
-        larger = look_for_larger(draft, facts, comparison)
-        if larger is not None and larger.is_feasible:
-            draft.take("scale_ift", larger, [matched_flops()], by_rule=True)
-            gap = difference(larger.accuracy, comparison.reasoning.accuracy)
-            draft.is_leaning = draft.is_leaning or not gap.is_above(0.0)
-        else:
-            take_reasoning(draft, facts, comparison)
-
-
-def _side(draft: Draft, facts: Facts, comparison: Comparison) -> Side:
-    """Return which side to take, and note how sure that is."""
+def _decide_by_gain(draft: Draft, facts: Facts, comparison: Comparison, *, may_grow: bool) -> None:
     question = facts.question
     choice = choose(
         draft.gain,
@@ -87,16 +81,36 @@ def _side(draft: Draft, facts: Facts, comparison: Comparison) -> Side:
         prefer_cheap=question.objective != "accuracy",
     )
     draft.is_leaning = not choice.is_shown or comparison.is_few
+    draft.side = choice.fallback
     if choice.side == "abstain":
         draft.regret = choice.regret
         draft.abstain(None, too_uncertain(draft.gain, choice, question.tolerance))
-    elif not choice.is_shown:
-        draft.reasons.append(leaning(choice, question.tolerance))
+    elif choice.side == "ift":
+        if not choice.is_shown:
+            draft.reasons.append(leaning(draft.gain, choice, question.tolerance))
+        _take_ift(draft, facts, comparison)
+    elif not (may_grow and _take_larger(draft, facts, comparison)):
+        if not choice.is_shown:
+            draft.reasons.append(leaning(draft.gain, choice, question.tolerance))
+        take_reasoning(draft, facts, comparison)
     against = facts.other_corpus(comparison)
     if against is not None and _points_elsewhere(comparison, against):
         draft.reasons.append(corpus_decides(comparison, against))
         draft.quoted.append(against.gain)
-    return choice.side
+
+
+def _take_larger(draft: Draft, facts: Facts, comparison: Comparison) -> bool:
+    """Take a larger model on direct answers if one stands in for reasoning and is allowed."""
+    larger = look_for_larger(draft, facts, comparison)
+    if larger is None or not larger.is_feasible:
+        return False
+    reasons = [matched_flops()]
+    if facts.question.have == "reasoning":
+        reasons.append(not_on_top())
+    draft.take("scale_ift", larger, reasons, by_rule=True)
+    gap = difference(larger.accuracy, comparison.reasoning.accuracy)
+    draft.is_leaning = draft.is_leaning or not gap.is_above(0.0)
+    return True
 
 
 def _points_elsewhere(comparison: Comparison, other: Comparison) -> bool:
@@ -121,7 +135,7 @@ def _list_unsupported(draft: Draft, facts: Facts, size: ModelSize) -> None:
     ]
 
 
-def _is_multiple_choice_rule(facts: Facts, comparison: Comparison) -> bool:
+def is_multiple_choice_rule(facts: Facts, comparison: Comparison) -> bool:
     """Return whether the published rule about multiple choice decides.
 
     It is about the published corpora: what the user measured, here or at a smaller size, counts
@@ -138,12 +152,12 @@ def _is_multiple_choice_rule(facts: Facts, comparison: Comparison) -> bool:
     )
 
 
-def _take_ift(draft: Draft, comparison: Comparison, have: Have, *, by_rule: bool = False) -> None:
+def _take_ift(draft: Draft, facts: Facts, comparison: Comparison, *, by_rule: bool = False) -> None:
     ift = comparison.ift
     if not ift.is_feasible:
         draft.abstain(None, nothing_fits(ift))
         return
-    if have == "reasoning":
+    if facts.question.have == "reasoning":
         draft.reasons.append(not_on_top())
     reason = multiple_choice(comparison) if by_rule else cheaper_unless_shown(comparison)
     draft.take("ift", ift, [reason], by_rule=by_rule)
@@ -162,7 +176,9 @@ def _decide_any(draft: Draft, facts: Facts) -> None:
     if not arms:
         draft.abstain(None, no_size(facts))
         return
-    fits = [arm for arm in arms if arm.is_feasible]
+    # Reasoning that a rule keeps from being chosen is no reason to choose its size.
+    barred = {one.reasoning.recipe for one in found if is_multiple_choice_rule(facts, one)}
+    fits = [arm for arm in arms if arm.is_feasible and arm.recipe not in barred]
     if not fits:
         draft.abstain(None, nothing_fits(min(arms, key=lambda arm: arm.price(question.objective))))
         return
@@ -173,8 +189,8 @@ def _decide_any(draft: Draft, facts: Facts) -> None:
     chosen = min(near, key=lambda arm: (arm.price(question.objective), arm.size))
     others = [arm for arm in fits if arm.size != chosen.size]
     draft.next_best = max(others, key=lambda arm: arm.accuracy.value or 0.0, default=None)
-    draft.reasons.append(size_reason(chosen, draft.next_best, len(fits), question.tolerance))
-    _decide_at(draft, facts, chosen.size)
+    draft.reasons.append(size_reason(chosen, draft.next_best, len(fits), slack))
+    _decide_at(draft, facts, chosen.size, may_grow=False)
 
 
 def _set_regret(draft: Draft) -> None:

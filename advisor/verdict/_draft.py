@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .._recommendation import Action, Reason
 from ..inference import NO_ESTIMATE, Estimate
@@ -30,6 +31,10 @@ class Draft:
         candidates: Everything that was considered.
         reasons: The argument.
         quoted: Estimates whose figures the argument quotes besides.
+        side: The side that loses least, where the choice was between two.
+        is_measured_choice: It was made among the user's measured recipes, regret and all.
+        is_forced: Nothing else could be done, so no measurement would change it.
+        fallback_choice: What was chosen to fall back on, among measured recipes.
     """
 
     action: Action = "abstain"
@@ -46,6 +51,10 @@ class Draft:
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     reasons: list[Reason] = field(default_factory=list[Reason])
     quoted: list[Estimate] = field(default_factory=list[Estimate])
+    side: Literal["ift", "reasoning"] | None = None
+    is_measured_choice: bool = False
+    is_forced: bool = False
+    fallback_choice: Candidate | None = None
 
     def take(
         self, action: Action, candidate: Candidate, reasons: Sequence[Reason], *, by_rule: bool

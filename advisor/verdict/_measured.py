@@ -1,17 +1,45 @@
 """A choice among recipes that the user trained and measured, mixtures among them."""
 
+from typing import NamedTuple
+
 from policies import ModelSize
 
 from .._recipe import Order
 from .._recommendation import Action
 from ..evidence import OwnArm, OwnEvidence, arm_gap
-from ..inference import choose, expected_loss
+from ..inference import Estimate, expected_loss
 from ._candidate import Candidate
 from ._comparison import FEW_ANSWERS, Facts
 from ._draft import Draft
-from ._reasons import leaning, measured_recipes, never_last, nothing_fits, too_uncertain
+from ._reasons import measured_recipes, never_last, nothing_fits, undecided_recipes
 
 __all__ = ["decide_among_measured", "measured_mixtures_of"]
+
+
+class _Measured(NamedTuple):
+    """A measured recipe that fits the budgets.
+
+    Attributes:
+        arm: What was measured.
+        candidate: The same, priced.
+        loss: Accuracy expected to be lost by it against the rival that it may lose most to.
+        gaps: Each rival's accuracy minus its own.
+    """
+
+    arm: OwnArm
+    candidate: Candidate
+    loss: float
+    gaps: tuple[Estimate, ...]
+
+    @property
+    def is_beaten(self) -> bool:
+        """Return whether some rival is shown to be more accurate."""
+        return any(gap.is_above(0.0) for gap in self.gaps)
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether a rival that looks more accurate is not shown to be."""
+        return any((gap.value or 0.0) > 0 and not gap.is_above(0.0) for gap in self.gaps)
 
 
 def measured_mixtures_of(own: OwnEvidence) -> list[OwnArm]:
@@ -26,52 +54,60 @@ def measured_mixtures_of(own: OwnEvidence) -> list[OwnArm]:
 def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     """Choose among the measured recipes that fit the budgets.
 
-    The cheapest is taken that is expected to lose no more than the tolerance against the most
-    accurate. If it is no direct-answer recipe, its gain over direct answers must be shown or be
-    worth acting on, as for pure recipes.
+    The cheapest is taken that is expected to lose no more than the tolerance against any other;
+    with the objective accuracy the most accurate of these. If none is so safe, the cheapest that is
+    not shown to be worse than another; unless that is direct answers, whose doubt is the same as
+    for a pair of pure recipes: then the verdict is to abstain.
     """
     own, question = facts.own_at(size), facts.question
+    draft.is_measured_choice = True
+    if draft.compared is None:
+        draft.gain = own.gain
     arms = [arm for arm in own.arms if arm.order is not Order.REASONING_THEN_IFT]
     built = [(arm, facts.build.own(size, arm)) for arm in arms]
     fits = [(arm, one) for arm, one in built if one.is_feasible]
-    if draft.compared is None:
-        draft.gain = own.gain
     if not fits:
         draft.abstain(None, nothing_fits(built[0][1]))
         return
-    best = max((arm for arm, _ in fits), key=lambda arm: arm.accuracy.value or 0.0)
-    slack = 0.0 if question.objective == "accuracy" else question.tolerance + 1e-9
-    near = [
-        (arm, one)
-        for arm, one in fits
-        if (best.accuracy.value or 0.0) - (arm.accuracy.value or 0.0) <= slack
-    ]
-    chosen, candidate = min(near, key=lambda pair: _price(pair[1], question.objective))
-    draft.is_leaning = chosen.n < FEW_ANSWERS
-    ift = next((arm for arm, _ in fits if arm.reasoning_ratio == 0), None)
-    if chosen.reasoning_ratio > 0 and ift is not None:
-        gap, _ = arm_gap(chosen, ift, own.tasks, facts.records)
-        choice = choose(gap, tolerance=question.tolerance, prefer_cheap=False)
-        draft.is_leaning = draft.is_leaning or not choice.is_shown
-        if choice.side == "abstain":
-            draft.regret = choice.regret
-            fallback = facts.build.own(size, ift)
-            draft.abstain(fallback, too_uncertain(gap, choice, question.tolerance))
+    found = [_measured(facts, own, arm, one, fits) for arm, one in fits]
+    order = sorted(found, key=lambda one: _price(one, question.objective))
+    chosen = next((one for one in order if one.loss <= question.tolerance), None)
+    if chosen is None:
+        chosen = next(one for one in order if not one.is_beaten)
+        draft.is_leaning = True
+        if chosen.arm.reasoning_ratio == 0 and len(found) > 1:
+            best = min(found, key=lambda one: one.loss)
+            draft.regret, draft.fallback_choice = best.loss, best.candidate
+            draft.abstain(best.candidate, undecided_recipes(best.candidate, best.loss))
             return
-        if not choice.is_shown:
-            draft.reasons.append(leaning(choice, question.tolerance))
-    gap, _ = arm_gap(best, chosen, own.tasks, facts.records)
-    is_best = chosen is best or gap.value is None
-    draft.regret = 0.0 if is_best else expected_loss(gap.value or 0.0, gap.sd)
-    reason = measured_recipes(candidate, chosen, best)
+    draft.regret = chosen.loss
+    draft.is_leaning = draft.is_leaning or chosen.is_open or chosen.arm.n < FEW_ANSWERS
+    top = max(found, key=lambda one: one.arm.accuracy.value or 0.0)
+    reason = measured_recipes(chosen.candidate, chosen.arm, top.arm, chosen.loss)
     only_last = len(arms) == 1 and len(own.arms) > 1
-    draft.compared = draft.compared if chosen.reasoning_ratio in {0.0, 1.0} else None
-    draft.take(_action(chosen), candidate, [never_last() if only_last else reason], by_rule=False)
+    reasons = [never_last()] if only_last else [reason]
+    draft.take(_action(chosen.arm), chosen.candidate, reasons, by_rule=False)
 
 
-def _price(candidate: Candidate, objective: str) -> tuple[float, float]:
+def _measured(
+    facts: Facts,
+    own: OwnEvidence,
+    arm: OwnArm,
+    candidate: Candidate,
+    rivals: list[tuple[OwnArm, Candidate]],
+) -> _Measured:
+    gaps = tuple(
+        arm_gap(rival, arm, own.tasks, facts.records)[0] for rival, _ in rivals if rival is not arm
+    )
+    losses = [expected_loss(gap.value, gap.sd) for gap in gaps if gap.value is not None]
+    return _Measured(arm, candidate, max(losses, default=0.0), gaps)
+
+
+def _price(one: _Measured, objective: str) -> tuple[float, float]:
     """Return what an objective looks at first, and training after it."""
-    return candidate.price(objective), candidate.cost.flops
+    if objective == "accuracy":
+        return -(one.arm.accuracy.value or 0.0), one.candidate.cost.flops
+    return one.candidate.price(objective), one.candidate.cost.flops
 
 
 def _action(arm: OwnArm) -> Action:

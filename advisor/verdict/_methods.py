@@ -42,7 +42,7 @@ def advise_methods(draft: Draft, facts: Facts) -> list[MethodAdvice]:
             cells=(f"{_TOPS}/T3/Qwen2.5-32B-TOPS-Iter-DPO/default/AIME2024/accuracy",),
             source="arXiv 2502.18080, section 4.3",
         ),
-        _backtracking(facts),
+        _backtracking(draft, facts),
     ]
     if question.have != "reasoning":
         found.insert(2, _rl_later(rate, reasons=reasons, has_teacher=question.teacher is not None))
@@ -134,11 +134,11 @@ def _tops(draft: Draft, *, reasons: bool) -> MethodAdvice:
     )
 
 
-def _backtracking(facts: Facts) -> MethodAdvice:
+def _backtracking(draft: Draft, facts: Facts) -> MethodAdvice:
     is_search = facts.question.task_type.startswith(SEARCH_PREFIX)
     needs = "needs beams and log-probabilities at serving time; shown on Countdown only"
     if is_search:
-        status = "advised" if facts.question.teacher is None else "later"
+        status = "advised" if draft.action == "backtracking" else "later"
         text = f"a program can write traces with retracted steps; {needs}"
     else:
         status = "not-advised"

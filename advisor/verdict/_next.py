@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from policies import Mode, ModelSize
 
 from .._recommendation import NextMeasurement
+from ..evidence import OwnEvidence
 from ..inference import (
     NO_ESTIMATE,
     Estimate,
@@ -53,13 +54,13 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
     """Return what to measure to be surer, the most valuable per FLOP first."""
     question = facts.question
     size = draft.compared.size if draft.compared is not None else question.size
-    if size is None:
-        size = facts.evidence.table.sizes[0]
+    if draft.is_forced or size is None:
+        return []
     if question.teacher is None and not facts.own_at(size).is_comparable:
-        return [_signal(facts, size)]
-    prior = prior_of(draft, facts)
+        return [] if facts.pass_rate is not None else [_signal(facts, size)]
+    prior, most = prior_of(draft, facts), _most_valuable(draft)
     found = [
-        _pair(facts, prior, one, size)
+        _pair(facts, prior, one, size, most)
         for one in _sizes(facts, size)
         if one == size or question.family is not None
     ]
@@ -80,12 +81,27 @@ def _sizes(facts: Facts, target: ModelSize) -> list[ModelSize]:
     if facts.own_at(target).is_comparable:
         return [target]
     measured = {pair.size for pair in facts.pairs}
-    smaller = [size for size in facts.evidence.table.sizes if size < target]
+    table = facts.evidence.table
+    inside = within_range(table, target)
+    smaller = [size for size in table.sizes if size < target] if inside else []
     return [size for size in (*smaller, target) if size not in measured]
 
 
+def _most_valuable(draft: Draft) -> float | None:
+    """Return the most that a measurement can be worth: what acting now is expected to lose.
+
+    Infinite for an abstention without an estimate; `None` where what is recommended has no figure,
+    so that neither is known.
+    """
+    if draft.chosen is None:
+        return math.inf if draft.regret is None else draft.regret
+    is_known = draft.chosen.accuracy.value is not None and draft.regret is not None
+    is_here = draft.compared is None or draft.compared.size == draft.chosen.size
+    return draft.regret if is_known and is_here else None
+
+
 def _pair(
-    facts: Facts, prior: Estimate, size: ModelSize, target: ModelSize
+    facts: Facts, prior: Estimate, size: ModelSize, target: ModelSize, most: float | None
 ) -> NextMeasurement | None:
     """Return the proposal to measure a pair, `None` if as many questions were already asked."""
     build, question = facts.build, facts.question
@@ -105,16 +121,18 @@ def _pair(
         measure = (n - asked) * (ift.assumed_inference + reasoning.assumed_inference)
     value = per_exaflop = None
     carried = 0.0 if size == target else carrying_sd(facts.evidence.table, target)
-    if prior.value is not None and carried is not None:
+    if prior.value is not None and carried is not None and most is not None:
         standard_error = math.sqrt(_DISCORDANCE / (n - asked))
         error = math.hypot(carried, standard_error)
         after = prior.sd * error / math.hypot(prior.sd, error)
-        value = value_of_sample(prior.value, prior.sd, after)
+        value = min(most, value_of_sample(prior.value, prior.sd, after))
         spent = train + (measure or 0.0)
         per_exaflop = 100 * value / (spent / _EXA) if spent else None
     return NextMeasurement(
         text=_pair_text(facts, size, target, n, is_more=is_more),
-        commands=_pair_commands(question.task_type, size, target, n),
+        commands=_more_commands(facts, own, size, n)
+        if is_more
+        else _pair_commands(facts, size, target, n),
         n_questions=n,
         train_flops=train,
         measure_flops=measure,
@@ -168,7 +186,7 @@ def _mixture(facts: Facts, chosen: Candidate, size: ModelSize) -> NextMeasuremen
         commands=(
             calibrate_command(task, str(size), "ift", Mode.IFT, n),
             calibrate_command(task, str(size), label, Mode.REASONING, n),
-            _recommend_command(task, str(size), str(size), ["ift", label]),
+            _recommend_command(facts, str(size), str(size), ["ift", label]),
         ),
         n_questions=n,
         train_flops=chosen.cost.flops + facts.build.pure(size, "own", 0.0, NO_ESTIMATE).cost.flops,
@@ -181,24 +199,57 @@ def _mixture(facts: Facts, chosen: Candidate, size: ModelSize) -> NextMeasuremen
 def calibrate_command(task_type: str, size: str, recipe: str, mode: Mode, n: int) -> str:
     """Return the `advisor calibrate` command that measures one trained model."""
     policy = "direct" if mode is Mode.IFT else "reasoning@max"
+    named = f"--recipe {recipe} " if recipe else ""
+    folder = _folder(task_type, size, recipe or policy)
     return (
         f"advisor calibrate --backend openai --base-url URL --model YOUR-MODEL --size {size} "
-        f"--recipe {recipe} --tasks YOUR-QUESTIONS.jsonl --task-type {task_type} "
-        f"--policies {policy} --limit {n} --out {_folder(task_type, size, recipe)}"
+        f"{named}--tasks YOUR-QUESTIONS.jsonl --task-type {task_type} "
+        f"--policies {policy} --limit {n} --out {folder}"
     )
 
 
-def _pair_commands(task_type: str, size: ModelSize, target: ModelSize, n: int) -> tuple[str, ...]:
+def _pair_commands(facts: Facts, size: ModelSize, target: ModelSize, n: int) -> tuple[str, ...]:
+    task = facts.question.task_type
     return (
-        calibrate_command(task_type, str(size), "ift", Mode.IFT, n),
-        calibrate_command(task_type, str(size), "reasoning", Mode.REASONING, n),
-        _recommend_command(task_type, str(target), str(size), ["ift", "reasoning"]),
+        calibrate_command(task, str(size), "ift", Mode.IFT, n),
+        calibrate_command(task, str(size), "reasoning", Mode.REASONING, n),
+        _recommend_command(facts, str(target), str(size), ["ift", "reasoning"]),
     )
 
 
-def _recommend_command(task_type: str, target: str, size: str, recipes: Sequence[str]) -> str:
-    tables = " ".join(f"--table {_folder(task_type, size, recipe)}" for recipe in recipes)
-    return f"advisor recommend --size {target} --task {task_type} {tables}"
+def _more_commands(facts: Facts, own: OwnEvidence, size: ModelSize, n: int) -> tuple[str, ...]:
+    """Return how more questions are asked of the arms that the user's gain compares."""
+    task = facts.question.task_type
+    others = [arm for arm in own.arms if arm.reasoning_ratio > 0]
+    best = max(others, key=lambda arm: (arm.reasoning_ratio == 1.0, arm.accuracy.value or 0.0))
+    label = {1.0: "reasoning"}.get(
+        best.reasoning_ratio, f"{best.order.value}@{best.reasoning_ratio:g}"
+    )
+    names = ["", ""] if own.by_decoding else ["ift", label]
+    folders = ["direct", "reasoning@max"] if own.by_decoding else names
+    return (
+        calibrate_command(task, str(size), names[0], Mode.IFT, n),
+        calibrate_command(task, str(size), names[1], Mode.REASONING, n),
+        _recommend_command(facts, str(size), str(size), folders),
+    )
+
+
+def _recommend_command(facts: Facts, target: str, size: str, recipes: Sequence[str]) -> str:
+    """Return the same question with the new tables; what was said besides is said again."""
+    request, task = facts.question.request, facts.question.task_type
+    tables = " ".join(f"--table {_folder(task, size, recipe)}" for recipe in recipes)
+    said = {
+        "--format": request.answer_format,
+        "--corpus": request.corpus,
+        "--objective": request.objective,
+        "--max-size": request.max_size,
+        "--teacher": request.teacher,
+        "--have": request.have,
+    }
+    again = "".join(f" {name} {value}" for name, value in said.items() if value is not None)
+    return f"advisor recommend --size {target} --task {task}{again} {tables}".replace(
+        "--corpus math-centric", "--corpus math"
+    )
 
 
 def _folder(task_type: str, size: str, recipe: str) -> str:

@@ -44,7 +44,7 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
     if chosen is not None:
         recipe = chosen.recipe
     task = question.task_type
-    base = _base_model(facts, recipe)
+    base = _base_model(draft, facts, recipe)
     if recipe.method is Method.GRPO:
         check = (
             "pre-check: 8 samples of 100 training prompts; go on if at least a third of the "
@@ -56,7 +56,7 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
             f"--repeats 8 --out runs/{task}-{recipe.size}-signal"
         )
         write = f"{export} --method grpo --data PROMPTS.jsonl --out {folder}{base}"
-        title = "write the configuration; PROMPTS.jsonl has prompt and solution"
+        title = "write the configuration; PROMPTS.jsonl has one prompt and its solution per line"
         return [Stage(title=check, command=sample), Stage(title=title, command=write)]
     if recipe.method is Method.TOPS:
         sample = (
@@ -88,10 +88,15 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
             f"TRAINING-QUESTIONS.jsonl --task-type {task} --out PAIRS.jsonl"
         )
         stages.append(Stage(title=title, command=pairs))
+    elif recipe.reasoning_ratio == 0 or recipe.reasoning_ratio == 0:
+        title = "write direct answers as PAIRS.jsonl: one prompt and its ift per line"
+        stages.append(Stage(title=title, command=None))
     arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio {recipe.reasoning_ratio:g}"
     if draft.action == "distil":
-        n_rows = max(1, round(recipe.reasoning_ratio * question.workload.n_rows))
-        arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio 1 --n-rows {n_rows}"
+        arguments = f"{export} --data PAIRS.jsonl --out {folder} --ratio 1"
+        if question.request.n_examples is not None:
+            n_rows = max(1, round(recipe.reasoning_ratio * question.workload.n_rows))
+            arguments += f" --n-rows {n_rows}"
     elif 0 < recipe.reasoning_ratio < 1:
         arguments += f" --order {recipe.order.value}"
     if recipe.corpus != "own":
@@ -100,12 +105,15 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
     return [*stages, Stage(title=title, command=arguments + base)]
 
 
-def _base_model(facts: Facts, recipe: Recipe) -> str:
-    """Return the argument that names what training starts from, where the size does not say it."""
-    have = facts.question.have
-    if have == "reasoning":
+def _base_model(draft: Draft, facts: Facts, recipe: Recipe) -> str:
+    """Return the argument that names what training starts from, where the size does not say it.
+
+    Only what builds on the model at hand starts from it; never direct answers from one that
+    reasons.
+    """
+    if draft.action == "rl_after_distillation":
         return " --base-model YOUR-REASONING-MODEL"
-    if have == "ift":
+    if draft.action in {"distil", "grpo"} and facts.question.have == "ift":
         return " --base-model YOUR-IFT-MODEL"
     nominal = nominal_size(facts.evidence.table, recipe.size)
     return "" if nominal in facts.evidence.table.sizes else " --base-model YOUR-BASE-MODEL"

@@ -15,6 +15,7 @@ __all__ = ["Question", "check_task", "resolve"]
 
 _CORPORA: tuple[PublishedCorpus, ...] = ("general", "math-centric")
 _TOLERANCE = 0.01
+_OWN_LENGTHS = "your measured answers"
 _HORIZON_DAYS = 365.0
 NO_TEACHER = "none"
 _USUAL_TEACHER = "Qwen3-235B-A22B"
@@ -137,7 +138,7 @@ def resolve(
         objective=request.objective or "balanced",
         tolerance=_TOLERANCE if request.tolerance is None else request.tolerance,
         workload=workload,
-        are_lengths_given=lengths != "",
+        are_lengths_given=request.answer_tokens is not None or lengths == _OWN_LENGTHS,
         gpus=gpus,
         queries_per_day=request.queries_per_day,
         horizon_days=request.horizon_days or _HORIZON_DAYS,
@@ -164,7 +165,7 @@ def _workload(request: RecommendationRequest, own: OwnEvidence) -> tuple[Workloa
             answer = round(short, 2)
         if ratio is None:
             ratio = round(max(long / short, 0.01), 3)
-        source = source or "your measured answers"
+        source = source or _OWN_LENGTHS
     workload = Workload(
         n_rows=request.n_examples or default.n_rows,
         prompt_tokens=request.prompt_tokens or default.prompt_tokens,

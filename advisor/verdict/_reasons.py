@@ -28,6 +28,7 @@ __all__ = [
     "from_rewards",
     "gain_reason",
     "keep_ift",
+    "keep_model",
     "larger_ift_reason",
     "largest_figure",
     "leaning",
@@ -48,6 +49,7 @@ __all__ = [
     "shortened",
     "size_reason",
     "too_uncertain",
+    "undecided_recipes",
 ]
 
 
@@ -77,13 +79,15 @@ def gain_reason(task_type: str, comparison: "Comparison") -> Reason:
     )
 
 
-def leaning(choice: Choice, tolerance: float) -> Reason:
+def leaning(gain: Estimate, choice: Choice, tolerance: float) -> Reason:
     """Return why an unshown difference is acted on all the same."""
     regret = 100 * (choice.regret or 0.0)
     return Reason(
         code="leaning",
-        text=f"nothing is shown, but acting on {choice.side} is expected to lose "
+        text=f"what is believed about the gain ({points(gain)}) is not shown, but acting on "
+        f"{choice.side} is expected to lose "
         f"{regret:.1f} points against the better of the two, within the {100 * tolerance:g} allowed",
+        cells=cells_of(gain),
     )
 
 
@@ -158,9 +162,11 @@ def size_reason(
     cells = cells_of(chosen.accuracy)
     if next_best is not None:
         gap = difference(next_best.accuracy, chosen.accuracy)
+        how = "the most accurate"
+        if tolerance > 0:
+            how = f"the cheapest within {100 * tolerance:g} percentage points of the most accurate"
         text = (
-            f"of {n_feasible} pure recipes that fit, {what} is the cheapest within "
-            f"{100 * tolerance:g} point of the most accurate; the best of another size, "
+            f"of {n_feasible} pure recipes that fit, {what} is {how}; the best of another size, "
             f"{next_best.size} {next_best.recipe.label}, is {short_points(gap)} points away"
         )
         cells = cells_of(chosen.accuracy, next_best.accuracy)
@@ -251,8 +257,8 @@ def fallback_reason(fallback: Candidate, prior: Estimate) -> Reason:
         text = f"if something must be trained today, {name} costs least; nothing says what is best"
     else:
         text = (
-            f"if something must be trained today, {name}: what is believed about the gain is "
-            f"{short_points(prior)} points, but that is no evidence for these data"
+            f"if something must be trained today, {name}: what is believed about the gain of "
+            f"reasoning is {points(prior)}"
         )
     return Reason(code="fallback", text=text, cells=cells_of(prior))
 
@@ -331,15 +337,30 @@ def larger_ift_reason(
     )
 
 
-def measured_recipes(candidate: Candidate, chosen: OwnArm, best: OwnArm) -> Reason:
+def undecided_recipes(candidate: Candidate, loss: float) -> Reason:
+    """Return that no measured recipe is safe enough to be chosen."""
+    return Reason(
+        code="too-uncertain",
+        text=f"none of your measured recipes is shown to be best: even {candidate.recipe.label}, "
+        f"which loses least, is expected to lose {100 * loss:.1f} points against another",
+        cells=cells_of(candidate.accuracy),
+    )
+
+
+def measured_recipes(candidate: Candidate, chosen: OwnArm, best: OwnArm, loss: float) -> Reason:
     """Return the choice among recipes that the user measured."""
     return Reason(
         code="measured-recipes",
         text=f"of your measured recipes that fit, {candidate.recipe.label} has "
-        f"{percent(chosen.accuracy)} and the most accurate {percent(best.accuracy)}: the cheapest "
-        "within the tolerance is taken",
+        f"{percent(chosen.accuracy)} and the most accurate {percent(best.accuracy)}; it is expected "
+        f"to lose {100 * loss:.1f} points at most against any of them",
         cells=cells_of(chosen.accuracy, best.accuracy),
     )
+
+
+def keep_model() -> Reason:
+    """Return that nothing need be trained while nothing is decided."""
+    return Reason(code="fallback", text="until then keep the model that you have", source="yours")
 
 
 def keep_ift() -> Reason:

@@ -24,7 +24,7 @@ from ._next import next_measurements, prior_of
 from ._options import cost_formula, letter, listed, options
 from ._plan import plan
 from ._question import check_task, resolve
-from ._reasons import fallback_reason
+from ._reasons import fallback_reason, keep_model
 from ._verdict_text import confidence, verdict_text
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def recommend(
         InvalidInputError: A cell's accuracy is impossible, or a budget in money has no price.
 
     Example:
+        >>> from policies import ModelSize
         >>> request = RecommendationRequest(size=ModelSize.parse("3B"), task_type="math-oe")
         >>> recommend(request).verdict.action
         'sequential'
@@ -97,10 +98,14 @@ def _facts(
 def _set_fallback(draft: Draft, facts: Facts) -> None:
     """Choose what to train if something must be trained today, where the verdict is to abstain.
 
-    By the sign of what is believed about the gain; direct answers, which cost least, where nothing
-    is believed or the gain is within the tolerance.
+    The side that loses least; direct answers, which cost least, where nothing is believed or the
+    gain is within the tolerance. Nothing, where a trained model is there to be kept.
     """
     if draft.action != "abstain":
+        return
+    if facts.question.have != "base":
+        draft.fallback = None
+        draft.reasons.append(keep_model())
         return
     prior = prior_of(draft, facts)
     if draft.fallback is None:
@@ -113,6 +118,8 @@ def _set_fallback(draft: Draft, facts: Facts) -> None:
         ranked = sorted(safe, key=lambda one: one.recipe.reasoning_ratio)
         reasoning = [one for one in ranked if one.recipe.reasoning_ratio > 0]
         wants_reasoning = (prior.value or 0.0) > facts.question.tolerance
+        if draft.side is not None:
+            wants_reasoning = draft.side == "reasoning"
         draft.fallback = next(iter(reasoning if wants_reasoning and reasoning else ranked), None)
     if draft.fallback is not None:
         draft.reasons.append(fallback_reason(draft.fallback, prior))

@@ -31,6 +31,7 @@ __all__ = [
     "LOWEST_RATE",
     "N_GENERATIONS",
     "SEARCH_PREFIX",
+    "is_forced",
     "signal_text",
     "take_reasoning",
 ]
@@ -92,6 +93,12 @@ def take_reasoning(draft: Draft, facts: Facts, comparison: Comparison) -> None:
         draft.abstain(None, *why, nothing_fits(ift))
 
 
+def is_forced(facts: Facts, comparison: Comparison) -> bool:
+    """Return whether no way to train reasoning is open, so that the gain does not matter."""
+    ways = _ways(Draft(), facts, comparison)
+    return not any(way.candidate.is_feasible for way in ways)
+
+
 def _ways(draft: Draft, facts: Facts, comparison: Comparison) -> list[Way]:
     """Return the ways that are open, the preferred one first; why there is none is noted."""
     question = facts.question
@@ -104,8 +111,8 @@ def _ways(draft: Draft, facts: Facts, comparison: Comparison) -> list[Way]:
         draft.reasons.append(off_frontier(question.is_open_ended))
     if question.have == "ift":
         added = facts.build.added_reasoning(comparison.size, comparison.corpus)
-        ways = [Way("distil", added, from_ift())]
-        return ways + (_mixed(facts, comparison) if question.objective == "inference" else [])
+        distil, mixed = Way("distil", added, from_ift()), _mixed(facts, comparison)
+        return [*mixed, distil] if question.objective == "inference" else [distil, *mixed]
     return _from_base(facts, comparison)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.advisor.cli.conftest import Advisor
+from tests.advisor.conftest import Advisor
 from tests.servers.fault_server import Fault, FaultServer, Seen
 from tests.servers.runs import arguments, is_question, write_questions
 

@@ -233,7 +233,7 @@ def test_an_evaluation_of_which_nothing_was_found_says_what_is_recognised(
 def test_an_evaluation_with_an_unreadable_question_is_refused(write_lines: Callable[..., Path]):
     path = write_lines([{"question": "a"}, {"id": 3}, "oops"], name="evaluation.jsonl")
 
-    with pytest.raises(DataFileError, match=r"2 lines hold no question: line 2 .*line 3 "):
+    with pytest.raises(DataFileError, match=r"lines without a question, 2: line 2 .*line 3 "):
         read_prompt_hashes(path)
 
 

@@ -1,5 +1,6 @@
 """Writing an export folder: what is in it, what is refused, and that nothing is lost."""
 
+import errno
 import hashlib
 import json
 import os
@@ -127,6 +128,15 @@ def test_ift_after_reasoning_is_refused_with_the_rule(
 def test_an_order_without_figures_is_refused(pairs_file: PairsFile, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no published figures"):
         ask(pairs_file(), tmp_path / "out", recipe(0.5, Order.REASONING_THEN_HYBRID))
+
+
+def test_a_method_without_rows_of_its_own_is_refused_with_what_to_give_instead(
+    pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="search program") as caught:
+        ask(pairs_file(), tmp_path / "out", recipe(1.0, Order.MIXED, Method.BACKTRACKING))
+    assert caught.value.code == "method-not-exported"
+    assert not (tmp_path / "out").exists()
 
 
 def test_grpo_with_llamafactory_names_the_libraries_that_have_it(
@@ -320,6 +330,15 @@ def test_a_reward_that_cannot_read_the_answers_is_refused(
         ask(data, tmp_path / "out", recipe(1.0, Order.MIXED, Method.GRPO))
 
 
+def test_a_solution_that_no_file_can_hold_is_none(pairs_file: PairsFile, tmp_path: Path) -> None:
+    data = pairs_file()
+    rows = rows_of(data)
+    rows[2]["solution"] = "\ud83d"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataFileError, match="line 3"):
+        ask(data, tmp_path / "out", recipe(1.0, Order.MIXED, Method.GRPO))
+
+
 def write_preferences(path: Path, n: int = 40) -> Path:
     rows = [
         {"prompt": f"Question {i}?", "chosen": f"Answer: {i}", "rejected": "hm " * 30 + str(i + 1)}
@@ -369,6 +388,30 @@ def test_conversations_without_an_answer_are_named(tmp_path: Path) -> None:
         ask(data, tmp_path / "out", recipe(1.0, Order.MIXED, Method.ITER_SFT))
 
 
+@pytest.mark.parametrize(
+    ("method", "row"),
+    [
+        (
+            Method.TOPS,
+            {
+                "messages": [
+                    {"role": "user", "content": "Q"},
+                    {"role": "assistant", "content": "\ud83d"},
+                ]
+            },
+        ),
+        (Method.DPO, {"prompt": "Q", "chosen": "good", "rejected": "bad \udc00"}),
+    ],
+)
+def test_a_text_that_no_file_can_hold_is_named(
+    tmp_path: Path, method: Method, row: dict[str, object]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataFileError, match=r"line 1 .*surrogate"):
+        ask(data, tmp_path / "out", recipe(1.0, Order.MIXED, method))
+
+
 def test_a_folder_with_something_in_it_is_not_touched(
     pairs_file: PairsFile, tmp_path: Path
 ) -> None:
@@ -397,6 +440,42 @@ def test_force_replaces_an_export_but_no_trained_model(
     with pytest.raises(StoreError, match="trained models"):
         ask(data, out, force=True)
     assert (out / "out" / "1_sft").is_dir()
+
+
+def test_an_earlier_export_stays_if_the_new_one_cannot_take_its_place(
+    pairs_file: PairsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data, rename = tmp_path / "out", pairs_file(), Path.rename
+    ask(data, out)
+    before = manifest_of(out)
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.parent.name.startswith(".export-") and path.name == out.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match="out cannot be written: Input/output error"):
+        ask(data, out, recipe(1.0, Order.MIXED), force=True)
+    assert manifest_of(out) == before
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, data.name}
+
+
+def test_a_full_disk_is_one_clear_error(
+    pairs_file: PairsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text = Path.write_text
+
+    def refuse(path: Path, *rest: Any, **more: Any) -> int:
+        if path.name == "launch.sh":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, *rest, **more)
+
+    data = pairs_file()
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(StoreError, match="out cannot be written: No space left on device"):
+        ask(data, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == [data.name]
 
 
 def test_a_failure_leaves_nothing_behind(pairs_file: PairsFile, tmp_path: Path) -> None:

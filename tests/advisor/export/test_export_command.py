@@ -1,39 +1,17 @@
 """`advisor export` from its flags to what it prints."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from advisor import RecommendationRequest, recommend
-from advisor.cli import main
 from policies import ModelSize
+from tests.advisor.conftest import Advisor
 
 PairsFile = Callable[..., Path]
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def command(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["advisor", "export", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return command
 
 
 def asked(pairs: Path, out: Path, **more: object) -> list[object]:
@@ -49,10 +27,10 @@ def asked(pairs: Path, out: Path, **more: object) -> list[object]:
 
 
 def test_the_recommended_recipe_is_exported(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    said = run(*asked(pairs_file(), out, corpus="general"))
+    said = advisor("export", *asked(pairs_file(), out, corpus="general"))
     assert said.code == 0, said.err
     request = RecommendationRequest(
         size=ModelSize.parse("3B"), task_type="math-oe", corpus="general"
@@ -69,10 +47,12 @@ def test_the_recommended_recipe_is_exported(
 
 
 def test_an_abstention_exports_nothing_and_says_how_to_choose(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    said = run(*asked(pairs_file(), out, task="contract-qa", format="oe", size="1.5B"))
+    said = advisor(
+        "export", *asked(pairs_file(), out, task="contract-qa", format="oe", size="1.5B")
+    )
     assert said.code == 6
     assert said.out == ""
     assert "--ratio 0.25 --order ift_then_reasoning" in said.err
@@ -80,10 +60,10 @@ def test_an_abstention_exports_nothing_and_says_how_to_choose(
 
 
 def test_a_recipe_by_hand_needs_no_advice(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    said = run(*asked(pairs_file(), out, task="contract-qa", size="1.5B", ratio=0.5))
+    said = advisor("export", *asked(pairs_file(), out, task="contract-qa", size="1.5B", ratio=0.5))
     assert said.code == 0, said.err
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["recipe"]["label"] == "ift_then_reasoning@0.5"
@@ -91,10 +71,10 @@ def test_a_recipe_by_hand_needs_no_advice(
 
 
 def test_json_is_one_document_with_the_manifest(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    said = run(*asked(pairs_file(), out, ratio=1), "--json")
+    said = advisor("export", *asked(pairs_file(), out, ratio=1), "--json")
     document = json.loads(said.out)
     assert document["schema_version"] == 1
     assert document["manifest"] == json.loads((out / "manifest.json").read_text("utf-8"))
@@ -104,9 +84,9 @@ def test_json_is_one_document_with_the_manifest(
 
 
 def test_a_dry_run_says_that_nothing_was_written(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
 ) -> None:
-    said = run(*asked(pairs_file(), tmp_path / "out", ratio=1), "--dry-run")
+    said = advisor("export", *asked(pairs_file(), tmp_path / "out", ratio=1), "--dry-run")
     assert said.code == 0
     assert "was not written" in said.out
     assert not (tmp_path / "out").exists()
@@ -114,10 +94,10 @@ def test_a_dry_run_says_that_nothing_was_written(
 
 @pytest.mark.parametrize("library", ["trl", "axolotl", "llamafactory"])
 def test_every_library_gets_a_folder_that_can_be_started(
-    run: Callable[..., Said], pairs_file: PairsFile, tmp_path: Path, library: str
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path, library: str
 ) -> None:
     out = tmp_path / "out"
-    said = run(*asked(pairs_file(), out, to=library, ratio=0.25))
+    said = advisor("export", *asked(pairs_file(), out, to=library, ratio=0.25))
     assert said.code == 0, said.err
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["library"]["name"] == library
@@ -149,14 +129,14 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
 
 @pytest.mark.parametrize(("flags", "code", "hint"), REFUSED)
 def test_bad_input_is_one_clear_error(
-    run: Callable[..., Said],
+    advisor: Advisor,
     pairs_file: PairsFile,
     tmp_path: Path,
     flags: dict[str, Any],
     code: int,
     hint: str,
 ) -> None:
-    said = run(*asked(pairs_file(), tmp_path / "out", **flags))
+    said = advisor("export", *asked(pairs_file(), tmp_path / "out", **flags))
     assert said.code == code, said.err
     assert hint in said.err
     assert "Traceback" not in said.err

@@ -6,10 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.advisor.conftest import Advisor
+
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "train-a-recipe.md"
 
 
-def test_the_commands_of_the_page_run_as_written(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run_as_written(
+    advisor: Advisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     page = PAGE.read_text("utf-8")
     (data,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     commands = [
@@ -19,16 +26,10 @@ def test_the_commands_of_the_page_run_as_written(tmp_path: Path) -> None:
     ]
     subprocess.run([sys.executable, "-c", data], check=True, cwd=tmp_path)
     for command in commands:
-        arguments = command.split()
-        assert arguments[0] == "advisor"
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr
+        program, *arguments = command.split()
+        assert program == "advisor"
+        done = advisor(*arguments)
+        assert done.code == 0, done.err
     there = {path.name for path in (tmp_path / "recipe").iterdir()}
     named = re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)
     assert {"README.md", "launch.sh", "1_sft.yaml"} <= set(named) <= there

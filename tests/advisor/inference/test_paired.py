@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.evidence import paired_gain
+from advisor.evidence import RecordedArm, paired_gain
 from calibration import Outcome, OutcomeRecord
 
 FIRST, SECOND = ("own-reasoning", "reasoning@max"), ("own-ift", "direct")
@@ -49,8 +49,23 @@ def records(
     return made
 
 
+def recorded(answers: Sequence[OutcomeRecord], arm: tuple[str, str]) -> RecordedArm:
+    """Return an arm with the accuracies that its own records give."""
+    graded: dict[str, list[bool]] = {}
+    for one in answers:
+        if (one.model, one.policy) == arm and one.outcome is not Outcome.ERROR:
+            graded.setdefault(one.task, []).append(one.outcome is Outcome.CORRECT)
+    return RecordedArm(*arm, {task: sum(right) / len(right) for task, right in graded.items()})
+
+
+def paired(
+    answers: Sequence[OutcomeRecord], tasks: Sequence[str] = ("task",)
+) -> tuple[float, ...] | None:
+    return paired_gain(answers, recorded(answers, FIRST), recorded(answers, SECOND), tasks)
+
+
 def gain(answers: Sequence[OutcomeRecord], tasks: Sequence[str] = ("task",)) -> tuple[float, ...]:
-    found = paired_gain(answers, FIRST, SECOND, tasks)
+    found = paired(answers, tasks)
     assert found is not None
     return found
 
@@ -143,8 +158,18 @@ def test_infrastructure_errors_count_for_neither_arm() -> None:
 
 def test_fewer_than_twenty_documents_give_no_interval() -> None:
     answers = records([True] * 190, [False] * 190, per_group=10)
-    assert paired_gain(answers, FIRST, SECOND, ["task"]) is None
-    assert paired_gain([], FIRST, SECOND, ["task"]) is None
+    assert paired(answers) is None
+    assert paired([]) is None
+
+
+def test_records_of_other_students_under_the_same_name_are_not_used() -> None:
+    answers = records([True] * 30 + [False] * 10, [False] * 40)
+    # The cell is of one student, the records of two that were served under one name.
+    first = RecordedArm(*FIRST, {"task": 0.4})
+    second = recorded(answers, SECOND)
+    assert paired_gain(answers, first, second, ["task"]) is None
+    same = recorded(answers, FIRST)
+    assert paired_gain(answers, same, same, ["task"]) is None
 
 
 @given(
@@ -159,6 +184,6 @@ def test_interval_holds_its_value_and_turns_around_with_the_arms(
     answers = records([one for one, _ in outcomes], [two for _, two in outcomes], per_group)
     value, low, high = gain(answers)
     assert -1 <= low <= value <= high <= 1
-    mirrored = paired_gain(answers, SECOND, FIRST, ["task"])
+    mirrored = paired_gain(answers, recorded(answers, SECOND), recorded(answers, FIRST), ["task"])
     assert mirrored == pytest.approx((-value, -high, -low), abs=2e-6)
     assert gain(answers[::-1]) == pytest.approx((value, low, high), abs=2e-6)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from advisor import Recommendation, recommend
 from advisor._recommendation import SCHEMA_VERSION
-from advisor.cost import TrainBudget
+from advisor.cost import InferBudget, TrainBudget
 from advisor.inference import expected_loss
 from policies import ArtifactCorruptError, ArtifactError, ArtifactTooNewError, InvalidInputError
 from tests.advisor.verdict.asking import (
@@ -161,9 +161,10 @@ def test_measurements_are_worth_most_where_least_is_known() -> None:
     unknown = ask("3B", "math-oe", corpus="own").next_measurements
     assert "0.5B pair" in unknown[0].text
     assert unknown[0].value is not None
-    # A shown gain of a corpus that was named leaves nothing to measure but the mixture.
+    # Where what is recommended has no figure, no measurement has a value either.
     named = ask("3B", "math-oe", corpus="general").next_measurements
-    assert [one.value for one in named] == [None]
+    assert {one.value for one in named} == {None}
+    assert ask("20B", "math-oe").next_measurements[0].commands[0].count("--size 20B") == 1
     for one in unknown:
         if one.value is not None and one.measure_flops is not None:
             spent = (one.train_flops + one.measure_flops) / 1e18
@@ -247,3 +248,28 @@ def test_advice_loads_nothing_heavy() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("size", "more"),
+    [
+        ("3B", {"objective": "accuracy", "infer_budget": InferBudget.parse("4.79e13")}),
+        ("10B", {"infer_budget": InferBudget.parse("1.86e13")}),
+        ("3B", {}),
+    ],
+)
+def test_saying_a_default_changes_nothing(size: str, more: dict[str, Any]) -> None:
+    silent = ask(size, "math-oe", **more).verdict
+    said = ask(size, "math-oe", trace_ratio=10.0, n_examples=300_000, **more).verdict
+    assert said == silent
+
+
+@pytest.mark.parametrize("budget", ["1e19", "3.2e19", "1e20", "1e21"])
+def test_more_money_never_buys_a_less_accurate_size(budget: str) -> None:
+    values: list[float] = []
+    for amount in ("5e18", budget):
+        answer = ask("any", "general-mc", train_budget=TrainBudget.parse(amount))
+        assert answer.recommended is not None
+        assert answer.recommended.accuracy.value is not None
+        values.append(answer.recommended.accuracy.value)
+    assert values == sorted(values)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from advisor.cost import TrainBudget
+from advisor.cost import InferBudget, TrainBudget
 from tests.advisor.verdict.asking import ask, codes, pair, reason_codes
 
 
@@ -128,7 +128,9 @@ def test_model_trained_on_direct_answers_gets_the_second_part_only() -> None:
     assert answer.recommended.train_flops < whole.recommended.train_flops
     commands = " ".join(stage.command or "" for stage in answer.plan)
     assert "--base-model YOUR-IFT-MODEL" in commands
-    assert "--n-rows 75000" in commands
+    assert "--n-rows" not in commands
+    said = ask("3B", "math-oe", have="ift", n_examples=300_000)
+    assert "--n-rows 75000" in " ".join(stage.command or "" for stage in said.plan)
     kept = ask("3B", "general-mc", have="ift")
     assert kept.verdict.action == "ift"
     assert "keep" in kept.verdict.text
@@ -172,3 +174,35 @@ def test_memory_that_does_not_fit_is_warned_of_with_a_cure() -> None:
     text = next(warning.text for warning in answer.warnings if warning.code == "memory")
     assert "take" in text or "LoRA" in text
     assert "memory" not in codes(ask("3B", "math-oe"))
+
+
+@pytest.mark.parametrize(
+    ("size", "task_type", "corpus"),
+    [("10B", "general-mc", "general"), ("3B", "general-oe", "math"), ("3B", "general-mc", None)],
+)
+def test_direct_answers_never_start_from_a_model_that_reasons(
+    size: str, task_type: str, corpus: Any
+) -> None:
+    answer = ask(size, task_type, corpus=corpus, have="reasoning", max_size="14B")
+    assert answer.verdict.action in {"ift", "scale_ift"}
+    assert "ift-after-reasoning" in reason_codes(answer)
+    commands = " ".join(stage.command or "" for stage in answer.plan)
+    assert "YOUR-REASONING-MODEL" not in commands
+
+
+def test_where_one_thing_alone_can_be_done_the_gain_does_not_matter() -> None:
+    answer = ask("1.5B", "general-oe", train_budget=TrainBudget.parse("2.5e18"))
+    assert answer.verdict.action == "ift"
+    assert "over-budget" in reason_codes(answer)
+    assert answer.next_measurements == ()
+
+
+def test_a_model_at_hand_is_kept_while_nothing_is_decided() -> None:
+    answer = ask("20B", "math-oe", have="reasoning")
+    assert answer.verdict.fallback is None
+    assert "keep the model" in answer.verdict.reasons[-1].text
+
+
+def test_short_answers_stay_open_to_a_model_on_direct_answers() -> None:
+    answer = ask("3B", "math-oe", have="ift", infer_budget=InferBudget.parse("8e12"))
+    assert answer.verdict.action == "mixed"

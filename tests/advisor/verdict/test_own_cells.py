@@ -9,7 +9,7 @@ from advisor import recommend
 from advisor._recipe import Order
 from advisor.cost import InferBudget
 from advisor.evidence import own_evidence, own_pairs
-from calibration import Cell
+from calibration import Cell, Outcome, OutcomeRecord
 from policies import InvalidInputError, ModelSize, UnknownNameError
 from tests.advisor.verdict.asking import (
     ask,
@@ -149,15 +149,48 @@ def test_trained_students_outrank_decoding_modes() -> None:
 def test_measured_mixtures_are_chosen_by_their_own_figures() -> None:
     cells = (
         *trained(0.40, 0.60, THREE),
-        cell(0.59, "reasoning@max", recipe="sequential@0.25", model="c"),
+        cell(0.60, "reasoning@max", recipe="sequential@0.25", model="c"),
         cell(0.45, "reasoning@max", recipe="mixed@0.5", model="d", mean_tokens=200.0),
     )
     balanced = ask("3B", "math-oe", cells=cells)
     assert balanced.recommended is not None
     assert balanced.recommended.recipe.label == "ift_then_reasoning@0.25"
-    assert balanced.recommended.accuracy.value == 0.59
+    assert balanced.recommended.accuracy.value == 0.6
     assert balanced.verdict.confidence == "measured"
-    assert ask("3B", "math-oe", cells=cells, objective="accuracy").verdict.action == "reasoning"
+    better = (*cells[:2], cell(0.55, "reasoning@max", recipe="sequential@0.25", model="c"))
+    assert ask("3B", "math-oe", cells=better, objective="accuracy").verdict.action == "reasoning"
+
+
+def test_doubt_among_measured_recipes_is_the_doubt_of_a_pure_pair() -> None:
+    cells = (
+        cell(0.50, "direct", recipe="ift", model="a", n=150),
+        cell(0.51, "reasoning@max", recipe="mixed@0.25", model="b", n=150),
+    )
+    answer = ask("3B", "math-oe", cells=cells)
+    assert answer.verdict.action == "abstain"
+    assert answer.verdict.expected_regret is not None
+    assert answer.verdict.expected_regret > 0.01
+    assert "--recipe mixed@0.25" in " ".join(answer.next_measurements[0].commands)
+    near = (
+        cell(0.45, "direct", recipe="ift", model="a", n=200),
+        cell(0.60, "reasoning@max", recipe="mixed@0.25", model="b", n=200),
+        cell(0.605, "reasoning@max", recipe="reasoning", model="c", n=200),
+    )
+    leaning = ask("3B", "math-oe", cells=near).verdict
+    assert leaning.action == "mixed"
+    assert leaning.is_leaning
+    assert leaning.expected_regret is not None
+    assert leaning.expected_regret > 0.01
+
+
+def test_order_of_cells_does_not_matter() -> None:
+    cells = (
+        cell(0.40, "direct", recipe="ift", model="a"),
+        cell(0.45, "direct", recipe="ift", model="a"),
+        cell(0.44, "reasoning@max", recipe="reasoning", model="b"),
+        cell(0.60, "reasoning@max", recipe="reasoning", model="b"),
+    )
+    assert ask("3B", "math-oe", cells=cells) == ask("3B", "math-oe", cells=cells[::-1])
 
 
 @pytest.mark.parametrize("objective", [None, "accuracy", "training", "inference"])
@@ -321,3 +354,43 @@ def test_own_cells_without_flops_are_priced_by_their_tokens() -> None:
 def test_one_own_cell_without_its_pair_does_not_make_the_corpus_ones_own() -> None:
     alone = (cell(0.4, "direct", recipe="ift"),)
     assert ask("3B", "math-oe", cells=alone).verdict.action == "sequential"
+
+
+def answers(model: str, policy: str, right: list[bool]) -> list[OutcomeRecord]:
+    return [
+        OutcomeRecord(
+            question_id=f"q{index}",
+            group=f"q{index}",
+            task="mine",
+            task_type="math-oe",
+            prompt="?",
+            model=model,
+            size=THREE,
+            policy=policy,
+            outcome=Outcome.CORRECT if is_right else Outcome.WRONG,
+            prompt_tokens=10,
+            completion_tokens=60,
+            flops=None,
+            seconds=None,
+        )
+        for index, is_right in enumerate(right)
+    ]
+
+
+def test_answers_to_the_same_questions_are_compared_one_by_one() -> None:
+    # Both arms agree on nearly every question: unpaired intervals cannot tell them apart.
+    ift = [index % 2 == 0 for index in range(400)]
+    reasoning = [is_right or index % 20 == 1 for index, is_right in enumerate(ift)]
+    cells = (
+        cell(0.50, "direct", recipe="ift", model="a", n=400),
+        cell(0.55, "reasoning@max", recipe="reasoning", model="b", n=400),
+    )
+    records = [*answers("a", "direct", ift), *answers("b", "reasoning@max", reasoning)]
+    request = question("3B", "math-oe")
+    unpaired = recommend(request, cells=cells)
+    paired = recommend(request, cells=cells, records=records)
+    check_honest(paired, own=True)
+    assert not unpaired.differences[0].is_shown
+    assert paired.differences[0].is_shown
+    assert paired.differences[0].value == pytest.approx(0.05)
+    assert "question by question" in paired.verdict.reasons[0].text
