@@ -271,7 +271,7 @@ def _show(request: "ExportRequest", exported: "Export") -> None:
             "rows" if exported.is_exact else "rows (tokens counted approximately)",
             ("file", "kind", "rows", "answer tokens", "p99 of rows"),
             [
-                (f.name, f.kind, str(f.n_rows), str(f.n_answer_tokens), str(f.p99_tokens))
+                (f.name, f.kind, *(f"{n:,}" for n in (f.n_rows, f.n_answer_tokens, f.p99_tokens)))
                 for f in exported.files
             ],
         )
@@ -283,8 +283,8 @@ def _show(request: "ExportRequest", exported: "Export") -> None:
         )
     for run in exported.runs:
         print_text(
-            f"{run.name}: {run.n_steps} steps, learning rate {run.learning_rate:g}, rows of up to"
-            f" {run.max_length} tokens"
+            f"{run.name}: {run.n_steps:,} {'step' if run.n_steps == 1 else 'steps'}, learning rate"
+            f" {run.learning_rate:g}, rows of up to {run.max_length:,} tokens"
         )
     if exported.is_dry_run:
         print_text(f"dry run: {request.out} was not written")

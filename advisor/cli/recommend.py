@@ -101,7 +101,8 @@ def recommend(
     else:
         show_recommendation(answer, detail="short" if short else "full" if full else "usual")
     if answer.verdict.action == "abstain":
-        note("nothing measured or published supports a choice; see what to measure next")
+        where = "without --short the page says" if short else "see"
+        note(f"nothing is recommended; {where} what to measure next")
         raise typer.Exit(ExitCode.UNSATISFIED)
 
 

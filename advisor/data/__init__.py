@@ -6,7 +6,7 @@ Importing this needs the standard library only.
 from ._lengths import TraceLengths, measure_lengths
 from ._lines import BrokenLine, ObjectLine, describe_lines, hash_file, read_objects
 from ._mixture import Mixture, MixtureFile, ThinkingStyle, write_mixture
-from ._pair import Pair
+from ._pair import ANSWERS, Pair
 from ._pairs import Pairs, read_pairs
 from ._places import put_folder, sync_path
 from ._prompts import prompt_hash, prompt_key, read_prompt_hashes
@@ -15,6 +15,7 @@ from ._thought import join_trace, split_trace, strip_empty_thought
 from ._tokens import TEMPLATE_TOKENS, TokenCounter, load_counter
 
 __all__ = [
+    "ANSWERS",
     "TEMPLATE_TOKENS",
     "BrokenLine",
     "Mixture",

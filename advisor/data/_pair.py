@@ -1,6 +1,6 @@
 """One prompt with a direct and a reasoning answer, from a JSON object."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ from ._lines import kind_of
 from ._thought import join_trace, split_trace, strip_empty_thought
 
 __all__ = [
+    "ANSWERS",
     "Pair",
     "ReasoningText",
     "Unfit",
@@ -16,6 +17,9 @@ __all__ = [
     "read_reasoning",
     "read_text",
 ]
+
+ANSWERS = ("ift", "reasoning")
+"""The two answers of a pair."""
 
 _COUNTS = ("prompt_tokens", "ift_tokens", "reasoning_tokens")
 
@@ -74,10 +78,24 @@ class ReasoningText:
     cut: str | None = None
 
 
-def as_pair(value: Mapping[str, object], line: int) -> Pair | Unfit:
-    """Return the pair in a JSON object, or why it is none."""
+_NO_REASONING = ReasoningText("", is_tagged=True, is_apart=False)
+
+
+def as_pair(
+    value: Mapping[str, object], line: int, needs: Collection[str] = ANSWERS
+) -> Pair | Unfit:
+    """Return the pair in a JSON object, or why it is none.
+
+    Args:
+        value: The object.
+        line: Its line.
+        needs: Which of the two answers there must be; another one that is absent is empty.
+    """
     texts: dict[str, str] = {}
-    for name in ("prompt", "ift", "reasoning"):
+    for name in ("prompt", *ANSWERS):
+        if name in ANSWERS and name not in needs and name not in value:
+            texts[name] = ""
+            continue
         text = read_text(value, name)
         if isinstance(text, Unfit):
             return text
@@ -93,9 +111,11 @@ def as_pair(value: Mapping[str, object], line: int) -> Pair | Unfit:
     ift = strip_empty_thought(texts["ift"])
     if ift is None:
         return Unfit("'ift' holds a thought, expected a direct answer")
-    if not ift.strip():
+    if texts["ift"] and not ift.strip():
         return Unfit("'ift' is an empty thought without an answer")
-    reasoning = read_reasoning(value, texts["reasoning"])
+    reasoning = _NO_REASONING
+    if texts["reasoning"]:
+        reasoning = read_reasoning(value, texts["reasoning"])
     if isinstance(reasoning, Unfit):
         return reasoning
     pair = Pair(

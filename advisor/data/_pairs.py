@@ -23,14 +23,13 @@ from ._lines import (
     read_objects,
     remember,
 )
-from ._pair import Pair, Unfit, as_pair
+from ._pair import ANSWERS, Pair, Unfit, as_pair
 from ._prompts import KEY_BYTES, prompt_key, prompt_keys
 from ._thought import OPEN
 
 __all__ = ["Pairs", "read_pairs"]
 
 _WRITTEN = "the file was written to while it was read"
-_EXPECTED = 'one object per line with the texts "prompt", "ift" and "reasoning"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ class Pairs:
     cut: tuple[BrokenLine, ...]
     _n_exclude: int = field(repr=False)
     _keep_cut: bool = field(repr=False)
+    _needs: frozenset[str] = field(repr=False)
     _state: FileState = field(repr=False)
     _index: _Index = field(repr=False)
 
@@ -124,7 +124,7 @@ class Pairs:
         found = parse_line(read_line_at(self.path, file, self._index.offsets[position]))
         if isinstance(found, str):
             raise self._changed()
-        pair = as_pair(found, self._index.lines[position])
+        pair = as_pair(found, self._index.lines[position], self._needs)
         if isinstance(pair, Unfit):
             pair = pair.pair if self._keep_cut else None
         if pair is None or prompt_key(pair.prompt) != self.hash_at(position):
@@ -135,6 +135,15 @@ class Pairs:
         return DataFileError(_WRITTEN, path=self.path, hint="read it again")
 
     @property
+    def expected(self) -> str:
+        """What a line has to be, in words."""
+        names = [name for name in ("prompt", *ANSWERS) if name == "prompt" or name in self._needs]
+        texts = " and ".join(
+            part for part in (", ".join(f'"{n}"' for n in names[:-1]), f'"{names[-1]}"') if part
+        )
+        return f"one object per line with the {'text' if len(names) == 1 else 'texts'} {texts}"
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know about the file, a sentence each; empty if all is well."""
         of = f"of {self.n_lines:,} lines"
@@ -142,7 +151,7 @@ class Pairs:
         if self.n_broken:
             notes.append(
                 f"{self.n_broken:,} {of} {_is(self.n_broken)} broken and left out:"
-                f" {describe_lines(self.broken, self.n_broken)}; expected {_EXPECTED}"
+                f" {describe_lines(self.broken, self.n_broken)}; expected {self.expected}"
             )
         if self.n_cut:
             fate = "kept as given" if self._keep_cut else "left out"
@@ -180,7 +189,12 @@ class Pairs:
 
 
 def read_pairs(
-    path: Path, *, strict: bool = False, keep_cut: bool = False, exclude: Collection[str] = ()
+    path: Path,
+    *,
+    strict: bool = False,
+    keep_cut: bool = False,
+    exclude: Collection[str] = (),
+    needs: Collection[str] = ANSWERS,
 ) -> Pairs:
     """Read a JSONL file of pairs: `prompt`, `ift` and `reasoning`, all texts.
 
@@ -198,6 +212,7 @@ def read_pairs(
         keep_cut: Keep texts whose thought does not lead to one answer, as they are.
         exclude: Prompts to leave out, as texts or as `prompt_hash` returns them: those of an
             evaluation that is to stay fair.
+        needs: Which of `ift` and `reasoning` each line must have; another that is absent is empty.
 
     Raises:
         DataFileError: No pair is left, the file cannot be read, or `strict` and a line is unfit.
@@ -205,7 +220,7 @@ def read_pairs(
     path = Path(path)
     check_file(path)
     state = file_state(path)
-    excluded = prompt_keys(exclude)
+    excluded, wanted = prompt_keys(exclude), frozenset(needs)
     index = _Index()
     seen: set[bytes] = set()
     n: Counter[str] = Counter()
@@ -216,7 +231,7 @@ def read_pairs(
             n["broken"] += 1
             remember(named["broken"], line)
             continue
-        pair = as_pair(line.value, line.line)
+        pair = as_pair(line.value, line.line, wanted)
         if isinstance(pair, Unfit):
             n[pair.kind] += 1
             remember(named[pair.kind], BrokenLine(line.line, pair.problem))
@@ -249,6 +264,7 @@ def read_pairs(
         cut=tuple(named["cut"]),
         _n_exclude=len(excluded),
         _keep_cut=keep_cut,
+        _needs=wanted,
         _state=state,
         _index=index,
     )
@@ -271,10 +287,10 @@ def _check(pairs: Pairs, *, strict: bool) -> None:
             f"{n_unfit:,} of {pairs.n_lines:,} lines are unfit: {describe_lines(unfit, n_unfit)}",
             path=pairs.path,
             line=unfit[0].line,
-            hint=f"expected {_EXPECTED}",
+            hint=f"expected {pairs.expected}",
         )
     if not pairs:
         left_out = "; ".join(pairs.notes) or "all lines are blank"
         raise DataFileError(
-            f"no usable pair: {left_out}", path=pairs.path, hint=f"expected {_EXPECTED}"
+            f"no usable pair: {left_out}", path=pairs.path, hint=f"expected {pairs.expected}"
         )

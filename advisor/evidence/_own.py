@@ -256,7 +256,11 @@ def _groups(cells: Sequence["Cell"], *, by_decoding: bool) -> list[_Group]:
             continue
         if label is None:
             label = (0.0 if mode == "direct" else 1.0, Order.MIXED)
-        if (label[0] == 0.0) != (mode == "direct"):
+        elif label[0] > 0.0 and mode == "direct" and _is_switched(cell, cells):
+            continue
+        # Without a thinking switch `direct` is the only way to ask a student that was trained to
+        # think; a model of direct answers that was told to think is no student of either kind.
+        if label[0] == 0.0 and mode != "direct":
             continue
         key = (label, cell.model, cell.policy)
         group = groups.setdefault(key, _Group(*key))
@@ -264,6 +268,11 @@ def _groups(cells: Sequence["Cell"], *, by_decoding: bool) -> list[_Group]:
         if known is None or known.n < cell.n:
             group.cells[cell.task] = cell
     return list(groups.values())
+
+
+def _is_switched(cell: "Cell", cells: Sequence["Cell"]) -> bool:
+    """Return whether a model was also asked to think, so that `direct` turned its thoughts off."""
+    return any(other.model == cell.model and _mode(other.policy) == "reasoning" for other in cells)
 
 
 def _by_content(cell: "Cell") -> tuple[str, int, int]:

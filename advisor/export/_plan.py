@@ -171,7 +171,7 @@ def plan_grpo(request: ExportRequest, stage: tuple[str, str], prompts: PromptRow
     longest_prompt = prompts.file.max_tokens
     n_generations = request.n_generations
     limit = context_tokens(base_model)
-    p99 = prompts.p99_completion_tokens
+    p99 = prompts.p99_completion_tokens or request.max_length or 1
     # A maximum length that was asked for is one of rows of supervised training.
     asked_length = request.max_length if request.recipe.method is Method.GRPO else None
     room = None if limit is None else limit - longest_prompt

@@ -87,6 +87,12 @@ class ExportRequest:
             raise InvalidInputError(f"{self.n_gpus!r} GPUs: at least 1 is needed")
         if self.n_rows is not None and self.n_rows < 1:
             raise InvalidInputError(f"{self.n_rows!r} rows: at least 1 is needed")
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate <= 0.1:
+            raise InvalidInputError(
+                f"learning rate {rate:g}: expected more than 0 and at most 0.1",
+                hint="published ones are 1e-6 to 2e-5",
+            )
         _ = self.gpus
         _check_exported(self.recipe)
         _check_data(self.recipe, self.data)

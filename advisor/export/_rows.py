@@ -39,9 +39,11 @@ class PromptRows(NamedTuple):
     file: DataFile
     """The file; its longest row is the longest prompt."""
     p99_completion_tokens: int
-    """99th percentile of the reasoning answers in the data."""
+    """99th percentile of the reasoning answers in the data, 0 without any."""
     n_readable: int
     """Reasoning answers of the data that the reward finds right."""
+    n_answers: int
+    """Reasoning answers of the data."""
 
 
 class _Sizes:
@@ -101,8 +103,9 @@ def write_prompts(pairs: Pairs, folder: Path, name: str, counter: TokenCounter) 
                     missing.append(BrokenLine(pair.line, "no 'solution' or 'answer'"))
                 continue
             sizes.add(pair.prompt, "")
-            completions.append(math.ceil(counter.count(pair.reasoning) * counter.upper_factor))
-            n_readable += is_right(pair.reasoning, solution)
+            if pair.reasoning:
+                completions.append(math.ceil(counter.count(pair.reasoning) * counter.upper_factor))
+                n_readable += is_right(pair.reasoning, solution)
             yield _line(
                 {"prompt": [{"role": "user", "content": pair.prompt}], "solution": solution}
             )
@@ -122,7 +125,8 @@ def write_prompts(pairs: Pairs, folder: Path, name: str, counter: TokenCounter) 
             hint=r"end answers with \boxed{...} or 'Answer: ...', and check the solutions",
         )
     found = sizes.file(name, "prompts", sha256)
-    return PromptRows(found, nearest_rank(sorted(completions), 0.99), n_readable)
+    p99 = nearest_rank(sorted(completions), 0.99) if completions else 0
+    return PromptRows(found, p99, n_readable, len(completions))
 
 
 def write_answers(

@@ -2,12 +2,15 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from policies import InvalidInputError
+
 from .._recipe import Method, Order, Recipe
 from ..data import (
+    ANSWERS,
     Mixture,
     Pair,
     Pairs,
@@ -102,7 +105,7 @@ def write_stages(request: ExportRequest, folder: Path, note: _Note) -> Staged:
         case Method.SFT:
             _mixtures(request, folder, base_model, excluded, staged, note)
         case Method.GRPO:
-            pairs = _read(request.data[0], excluded, staged)
+            pairs = _read(request.data[0], excluded, staged, needs=())
             _grpo(request, folder, ("1_grpo", base_model), pairs, staged, note)
         case _:
             _other_rows(request, folder, base_model, excluded, staged, note)
@@ -127,16 +130,16 @@ def _mixtures(
     if recipe.order is Order.DOMAIN_GENERAL_THEN_MATH:
         names = ["1_general", "2_math"]
         recipe = recipe.model_copy(update={"order": Order.MIXED})
-    limit = context_tokens(base_model)
+    limit, needs = context_tokens(base_model), _needed(recipe)
     for name, path in zip(names, request.data, strict=True):
-        pairs = _read(path, excluded, staged)
+        pairs = _read(path, excluded, staged, needs=needs)
         repeated = pairs.prompt_hashes() & trained if trained else frozenset[str]()
         if repeated:
             staged.notes.append(
                 f"{path.name}: {len(repeated):,} prompts were in the stage before and are left out"
             )
             excluded |= repeated
-            pairs = read_pairs(path, exclude=excluded)
+            pairs = read_pairs(path, exclude=excluded, needs=needs)
         if name != names[-1]:
             trained = pairs.prompt_hashes()
         note(f"measuring {len(pairs):,} pairs of {path} with {staged.counter.name}")
@@ -159,8 +162,17 @@ def _mixtures(
         base_model = plan.run.output_dir
 
 
-def _read(path: Path, excluded: frozenset[str], staged: Staged) -> Pairs:
-    pairs = read_pairs(path, exclude=excluded)
+def _needed(recipe: Recipe) -> tuple[str, ...]:
+    """Return the answers that a mixture is made of."""
+    return ("ift",) * (recipe.reasoning_ratio < 1.0) + ("reasoning",) * (
+        recipe.reasoning_ratio > 0.0
+    )
+
+
+def _read(
+    path: Path, excluded: frozenset[str], staged: Staged, *, needs: Collection[str] = ANSWERS
+) -> Pairs:
+    pairs = read_pairs(path, exclude=excluded, needs=needs)
     known = [source["path"] for source in staged.sources]
     if str(path) not in known:
         counts = {
@@ -205,7 +217,8 @@ def _fitting(
         " cut rows would lose their answer"
     )
     staged.sources[-1]["n_too_long"] = n_long
-    return read_pairs(pairs.path, exclude=excluded | too_long), max_length
+    kept = read_pairs(pairs.path, exclude=excluded | too_long, needs=_needed(request.recipe))
+    return kept, max_length
 
 
 def _longest(pair: Pair, recipe: Recipe, counter: TokenCounter) -> int:
@@ -229,10 +242,22 @@ def _grpo(
 ) -> None:
     note(f"writing the prompts of stage {stage[0]}")
     prompts: PromptRows = write_prompts(pairs, folder, "mix/grpo.jsonl", staged.counter)
-    staged.notes.append(
-        f"the reward finds {prompts.n_readable:,} of {prompts.file.n_rows:,} reasoning answers of"
-        " the data right"
-    )
+    if prompts.n_answers:
+        staged.notes.append(
+            f"the reward finds {prompts.n_readable:,} of {prompts.n_answers:,} reasoning answers of"
+            " the data right"
+        )
+    elif request.max_length is None:
+        raise InvalidInputError(
+            f"{pairs.path} has no reasoning answers that tell how long completions may get",
+            hint="give --max-length, in tokens",
+            code="no-lengths",
+        )
+    else:
+        staged.notes.append(
+            "the data have no reasoning answers: the reward was not tried on any, and "
+            "--max-length is taken as given"
+        )
     staged.add(plan_grpo(request, stage, prompts), [prompts.file])
 
 

@@ -22,6 +22,9 @@ _DEFAULT_LENGTHS = "TRL cuts at 1,024, LLaMA-Factory at 2,048, axolotl drops the
 _SMALL = 3_300_000_000
 """Up to here the mixture of short and long chains was tried: Qwen2.5-3B."""
 
+_FEW_ROWS = 100_000
+"""Rows below which accuracies of the published corpora (300,000 and more) are told to be theirs."""
+
 
 def warnings(draft: Draft, facts: Facts) -> tuple[list[RecommendationWarning], list[Estimate]]:
     """Return warnings, and the estimates whose figures they quote."""
@@ -191,6 +194,12 @@ def _about_published(draft: Draft, facts: Facts) -> dict[str, str]:
                 f"{table.sizes[-1]}; figures are not extrapolated"
             )
     uses = draft.compared is not None and draft.compared.own is None
+    n_rows = facts.question.workload.n_rows
+    if uses and n_rows < _FEW_ROWS:
+        found["few-rows"] = (
+            "the published students saw 300,000 (math) or 1.3 million (general) pairs; nobody "
+            f"printed what {n_rows:,} rows reach: --n-examples changes costs, not accuracies"
+        )
     if uses:
         found["no-printed-error-bars"] = (
             f"{PAPER} prints no error bars: intervals assume the usual test sets asked once, and "

@@ -163,7 +163,13 @@ def _signal(facts: Facts, size: ModelSize) -> NextMeasurement:
         f"TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max --limit 100 "
         f"--repeats 8 --out runs/{task}-{size}-signal"
     )
-    again = f"advisor recommend --size {size} --task {task} --teacher none --pass-rate SHARE-RIGHT"
+    request = facts.question.request
+    again = f"advisor recommend --size {size} --task {task}"
+    if request.answer_format is not None:
+        again += f" --format {request.answer_format}"
+    if request.corpus is not None:
+        again += f" --corpus {'math' if request.corpus == 'math-centric' else request.corpus}"
+    again += " --teacher none --pass-rate SHARE-RIGHT"
     return NextMeasurement(
         text="8 answers to each of 100 training prompts: what share of them is right, and do a "
         "third of the prompts have both right and wrong ones?",
@@ -179,13 +185,13 @@ def _signal(facts: Facts, size: ModelSize) -> NextMeasurement:
 def _mixture(facts: Facts, chosen: Candidate, size: ModelSize) -> NextMeasurement:
     n = questions_needed(_SEEN_GAIN)
     label = chosen.recipe.label
-    task = facts.question.task_type
+    task, tokens = facts.question.task_type, facts.sequence_tokens(1.0)
     return NextMeasurement(
         text=f"the trained {label} model against an IFT model of its size: no accuracy is printed "
         "for mixtures, so its value cannot be told",
         commands=(
-            calibrate_command(task, str(size), "ift", Mode.IFT, n),
-            calibrate_command(task, str(size), label, Mode.REASONING, n),
+            calibrate_command(task, str(size), "ift", Mode.IFT, n, tokens),
+            calibrate_command(task, str(size), label, Mode.REASONING, n, tokens),
             _recommend_command(facts, str(size), str(size), ["ift", label]),
         ),
         n_questions=n,
@@ -196,10 +202,18 @@ def _mixture(facts: Facts, chosen: Candidate, size: ModelSize) -> NextMeasuremen
     )
 
 
-def calibrate_command(task_type: str, size: str, recipe: str, mode: Mode, n: int) -> str:
-    """Return the `advisor calibrate` command that measures one trained model."""
-    policy = "direct" if mode is Mode.IFT else "reasoning@max"
+def calibrate_command(
+    task_type: str, size: str, recipe: str, mode: Mode, n: int, max_tokens: int
+) -> str:
+    """Return the `advisor calibrate` command that measures one model.
+
+    A student that was trained to think has no switch for it: it is asked plainly, with room for
+    its thought. Only a model without a recipe is asked in a mode.
+    """
+    policy = "direct" if recipe or mode is Mode.IFT else "reasoning@max"
     named = f"--recipe {recipe} " if recipe else ""
+    if recipe and mode is Mode.REASONING:
+        named += f"--max-answer-tokens {max_tokens} "
     folder = _folder(task_type, size, recipe or policy)
     return (
         f"advisor calibrate --backend openai --base-url URL --model YOUR-MODEL --size {size} "
@@ -209,10 +223,10 @@ def calibrate_command(task_type: str, size: str, recipe: str, mode: Mode, n: int
 
 
 def _pair_commands(facts: Facts, size: ModelSize, target: ModelSize, n: int) -> tuple[str, ...]:
-    task = facts.question.task_type
+    task, tokens = facts.question.task_type, facts.sequence_tokens(1.0)
     return (
-        calibrate_command(task, str(size), "ift", Mode.IFT, n),
-        calibrate_command(task, str(size), "reasoning", Mode.REASONING, n),
+        calibrate_command(task, str(size), "ift", Mode.IFT, n, tokens),
+        calibrate_command(task, str(size), "reasoning", Mode.REASONING, n, tokens),
         _recommend_command(facts, str(target), str(size), ["ift", "reasoning"]),
     )
 
@@ -225,11 +239,12 @@ def _more_commands(facts: Facts, own: OwnEvidence, size: ModelSize, n: int) -> t
     label = {1.0: "reasoning"}.get(
         best.reasoning_ratio, f"{best.order.value}@{best.reasoning_ratio:g}"
     )
+    tokens = facts.sequence_tokens(1.0)
     names = ["", ""] if own.by_decoding else ["ift", label]
     folders = ["direct", "reasoning@max"] if own.by_decoding else names
     return (
-        calibrate_command(task, str(size), names[0], Mode.IFT, n),
-        calibrate_command(task, str(size), names[1], Mode.REASONING, n),
+        calibrate_command(task, str(size), names[0], Mode.IFT, n, tokens),
+        calibrate_command(task, str(size), names[1], Mode.REASONING, n, tokens),
         _recommend_command(facts, str(size), str(size), folders),
     )
 

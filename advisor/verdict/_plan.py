@@ -18,7 +18,8 @@ def plan(draft: Draft, facts: Facts) -> list[Stage]:
     if chosen is None:
         return []
     size, task, recipe = str(chosen.size), question.task_type, chosen.recipe
-    measure = _measure(task, size, recipe.label, recipe.reasoning_ratio)
+    tokens = facts.sequence_tokens(recipe.reasoning_ratio)
+    measure = _measure(task, size, recipe.label, recipe.reasoning_ratio, tokens)
     is_there = draft.action == "ift" and question.have == "ift"
     if is_there or (recipe.corpus == "own" and chosen.accuracy.basis == "measured"):
         kept = "the model that you measured is the recommended one: keep it"
@@ -27,7 +28,10 @@ def plan(draft: Draft, facts: Facts) -> list[Stage]:
         return [Stage(title=kept, command=None)]
     folder = f"train/{task}-{size}"
     stages = _data_stages(
-        draft, facts, f"advisor export --to trl --size {size} --task {task}", folder
+        draft,
+        facts,
+        f"advisor export --to trl --size {size} --task {task}{_machine(facts)}",
+        folder,
     )
     stages.append(Stage(title="train", command=f"bash {folder}/launch.sh"))
     title = "measure what was trained, then ask again with --table"
@@ -55,7 +59,11 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
             f"TRAINING-QUESTIONS.jsonl --task-type {task} --policies reasoning@max --limit 100 "
             f"--repeats 8 --out runs/{task}-{recipe.size}-signal"
         )
-        write = f"{export} --method grpo --data PROMPTS.jsonl --out {folder}{base}"
+        length = facts.sequence_tokens(1.0)
+        write = (
+            f"{export} --method grpo --data PROMPTS.jsonl --max-length {length} "
+            f"--out {folder}{base}"
+        )
         title = "write the configuration; PROMPTS.jsonl has one prompt and its solution per line"
         return [Stage(title=check, command=sample), Stage(title=title, command=write)]
     if recipe.method is Method.TOPS:
@@ -105,6 +113,17 @@ def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[S
     return [*stages, Stage(title=title, command=arguments + base)]
 
 
+def _machine(facts: Facts) -> str:
+    """Return what the export must know of the GPUs, where they were said."""
+    request = facts.question.request
+    said = ""
+    if request.gpus is not None:
+        said += f" --gpus {request.gpus.n} --gpu {request.gpus.name}"
+    if request.gpu_price is not None:
+        said += f" --gpu-price {request.gpu_price:g}"
+    return said
+
+
 def _base_model(draft: Draft, facts: Facts, recipe: Recipe) -> str:
     """Return the argument that names what training starts from, where the size does not say it.
 
@@ -119,6 +138,6 @@ def _base_model(draft: Draft, facts: Facts, recipe: Recipe) -> str:
     return "" if nominal in facts.evidence.table.sizes else " --base-model YOUR-BASE-MODEL"
 
 
-def _measure(task: str, size: str, label: str, ratio: float) -> str:
+def _measure(task: str, size: str, label: str, ratio: float, max_tokens: int) -> str:
     mode = Mode.IFT if ratio == 0 else Mode.REASONING
-    return calibrate_command(task, size, label, mode, 737)
+    return calibrate_command(task, size, label, mode, 737, max_tokens)

@@ -135,6 +135,10 @@ def _document(draft: Draft, facts: Facts) -> Recommendation:
     quoted = [*draft.quoted, *quoted, *believed]
     estimates = [*(one.accuracy for one in candidates), draft.gain, *quoted]
     refs = {ref.id: ref for estimate in estimates for ref in estimate.refs}
+    # An option that is not listed may still be cited.
+    cited = {cell for reason in draft.reasons for cell in reason.cells}
+    unlisted = [ref for one in draft.candidates for ref in one.accuracy.refs]
+    refs |= {ref.id: ref for ref in unlisted if ref.id in cited}
     return Recommendation(
         request=facts.question.request,
         verdict=Verdict(

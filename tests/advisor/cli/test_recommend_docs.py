@@ -52,5 +52,5 @@ def test_the_example_prints_what_its_comments_say(tmp_path: Path) -> None:
 def test_every_flag_of_the_page_exists(advisor: Run) -> None:
     flags = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", PAGE.read_text("utf-8").split("## Say")[1]))
     known = advisor("recommend", "--help").out + "--recipe --order --ratio --to --data --out"
-    known += "--backend --base-url --tasks --task-type --policies --limit --model --repeats"
+    known += "--backend --base-url --tasks --task-type --policies --limit --model --repeats --max-answer-tokens"
     assert flags <= set(re.findall(r"--[a-z]+(?:-[a-z]+)*", known))

@@ -142,3 +142,35 @@ def test_bad_input_is_one_clear_error(
     assert "Traceback" not in said.err
     assert said.out == ""
     assert not (tmp_path / "out").exists()
+
+
+def write_lines(path: Path, *lines: dict[str, str]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_prompts_and_solutions_are_all_that_rewards_need(advisor: Advisor, tmp_path: Path) -> None:
+    data = write_lines(
+        tmp_path / "prompts.jsonl",
+        *({"prompt": f"What is 2+{n}?", "solution": str(n + 2)} for n in range(1, 9)),
+    )
+    question = ("export", "--to", "trl", "--size", "3B", "--task", "math-oe", "--method", "grpo")
+    refused = advisor(*question, "--data", data, "--out", tmp_path / "a")
+    assert refused.code == 2
+    assert "--max-length" in refused.err
+    done = advisor(*question, "--data", data, "--max-length", "2048", "--out", tmp_path / "a")
+    assert done.code == 0
+    rows = [json.loads(line) for line in (tmp_path / "a/mix/grpo.jsonl").read_text().splitlines()]
+    assert [row["solution"] for row in rows] == [str(n + 2) for n in range(1, 9)]
+
+
+def test_direct_answers_alone_need_no_traces(advisor: Advisor, tmp_path: Path) -> None:
+    data = write_lines(
+        tmp_path / "ift.jsonl",
+        *({"prompt": f"What is 2+{n}?", "ift": str(n + 2)} for n in range(1, 9)),
+    )
+    question = ("export", "--to", "trl", "--size", "3B", "--task", "math-oe", "--data", data)
+    assert advisor(*question, "--ratio", "0", "--out", tmp_path / "a").code == 0
+    mixed = advisor(*question, "--ratio", "0.5", "--out", tmp_path / "b")
+    assert mixed.code == 3
+    assert "no 'reasoning'" in mixed.err
