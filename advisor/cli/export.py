@@ -1,5 +1,6 @@
 """`advisor export`: a recipe as data and configurations that run."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,12 @@ from ._output import note, print_json, print_table, print_text, table
 
 if TYPE_CHECKING:
     from advisor import Recipe
+    from advisor.cost import Gpus
     from advisor.export import Export, ExportRequest
 
 __all__ = ["export"]
 
+_COUNT = re.compile(r"^\d+\s*[xX*\u00d7]|[xX*\u00d7]\s*\d+$")
 _QUESTION = "Which recipe"
 _BY_HAND = "A recipe of your own instead"
 _DATA = "Data"
@@ -103,9 +106,12 @@ def export(
             help="JSONL of evaluation questions to keep out of training.", rich_help_panel=_DATA
         ),
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs.", rich_help_panel=_TRAINING)] = 8,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs; else those of --gpu, or 8.", rich_help_panel=_TRAINING),
+    ] = None,
     gpu: Annotated[
-        str, typer.Option(help="Kind of GPU, for costs.", rich_help_panel=_TRAINING)
+        str, typer.Option(help="Kind of GPU, such as h100 or 4xa100.", rich_help_panel=_TRAINING)
     ] = "h100",
     gpu_price: Annotated[
         float | None,
@@ -138,9 +144,12 @@ def export(
 
     Takes the recipe that `advisor recommend` gives, unless --ratio, --order or --method name one.
     """
-    from advisor.export import ExportRequest, export_recipe
+    from advisor.export import LIBRARIES, ExportRequest, export_recipe
     from policies import ModelSize, UnknownNameError
 
+    if to not in LIBRARIES:
+        raise UnknownNameError("library", to, LIBRARIES)
+    machine = _machine(gpu, gpus)
     if then not in {None, "grpo"}:
         raise UnknownNameError("stage", then or "", ("grpo",))
     if ratio is None and order is None and method is None:
@@ -155,7 +164,7 @@ def export(
     else:
         recipe, why = _by_hand(size, corpus, ratio, order, method), "chosen by hand"
     request = ExportRequest(
-        library=to,  # pyright: ignore[reportArgumentType] - checked by the request itself
+        library=to,
         recipe=recipe,
         task_type=task,
         data=tuple(data),
@@ -165,8 +174,8 @@ def export(
         tokenizer=tokenizer,
         chat_template=chat_template,
         max_length=max_length,
-        n_gpus=gpus,
-        gpu=gpu,
+        n_gpus=machine.n,
+        gpu=machine.name,
         usd_per_gpu_hour=gpu_price,
         is_lora=lora,
         packing=packing,
@@ -212,6 +221,26 @@ def _recommended(tables: list[Path], **question: Any) -> tuple["Recipe", str]:
     if recipe.method is Method.BACKTRACKING:  # supervised training, on other traces
         recipe = recipe.model_copy(update={"method": Method.SFT})
     return recipe, answer.verdict.text
+
+
+def _machine(text: str, count: int | None) -> "Gpus":
+    """Return the GPUs: a count that was given, else the one in the text, else 8.
+
+    Raises:
+        InvalidInputError: Two counts contradict each other.
+    """
+    from advisor.cost import Gpus
+    from policies import InvalidInputError
+
+    found = Gpus.parse(text)
+    is_counted = _COUNT.search(text.strip()) is not None
+    if count is not None and is_counted and count != found.n:
+        raise InvalidInputError(
+            f"--gpus {count} contradicts --gpu {text!r}",
+            hint="give the count in one of them",
+            code="contradiction",
+        )
+    return Gpus(device=found.device, n=count or (found.n if is_counted else 8))
 
 
 def _by_hand(

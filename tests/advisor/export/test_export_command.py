@@ -174,3 +174,26 @@ def test_direct_answers_alone_need_no_traces(advisor: Advisor, tmp_path: Path) -
     mixed = advisor(*question, "--ratio", "0.5", "--out", tmp_path / "b")
     assert mixed.code == 3
     assert "no 'reasoning'" in mixed.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "n"),
+    [((), 8), (("--gpu", "4xa100"), 4), (("--gpu", "a100", "--gpus", "2"), 2)],
+)
+def test_gpus_are_written_as_for_recommendations(
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path, flags: tuple[str, ...], n: int
+) -> None:
+    question = asked(pairs_file(), tmp_path / "out", corpus="general")
+    done = advisor("export", *question, *flags)
+    assert done.code == 0
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["runs"][0]["n_gpus"] == n
+
+
+def test_two_counts_of_gpus_contradict_each_other(
+    advisor: Advisor, pairs_file: PairsFile, tmp_path: Path
+) -> None:
+    question = asked(pairs_file(), tmp_path / "out", corpus="general")
+    refused = advisor("export", *question, "--gpu", "4xa100", "--gpus", "2")
+    assert refused.code == 2
+    assert "contradicts" in refused.err
