@@ -94,6 +94,16 @@ def _grpo(draft: Draft, facts: Facts) -> MethodAdvice:
             text=f"no signal: {signal_text(rate)}",
             source="arithmetic, 1 - p^G - (1-p)^G",
         )
+    if facts.question.teacher is None and draft.action == "abstain":
+        check = _PRE_CHECK if rate is None else signal_text(rate)
+        return MethodAdvice(
+            method="grpo",
+            status="later",
+            text=f"the only way to reasoning without a teacher; {check}. Whether reasoning pays on "
+            "these data is not known: train the smallest size that way, and measure it against "
+            "direct answers",
+            source="arithmetic, 1 - p^G - (1-p)^G",
+        )
     text = "from a base model it trails distillation and costs more GPU time"
     if facts.question.teacher is None:
         text = "reasoning is not what the evidence supports here"

@@ -206,3 +206,12 @@ def test_a_model_at_hand_is_kept_while_nothing_is_decided() -> None:
 def test_short_answers_stay_open_to_a_model_on_direct_answers() -> None:
     answer = ask("3B", "math-oe", have="ift", infer_budget=InferBudget.parse("8e12"))
     assert answer.verdict.action == "mixed"
+
+
+def test_without_teacher_and_evidence_the_way_on_is_named() -> None:
+    answer = ask("3B", "legal-qa", answer_format="oe", corpus="own", teacher="none", pass_rate=0.3)
+    assert answer.verdict.action == "abstain"
+    assert status(answer)["grpo"] == "later"
+    text = next(one.text for one in answer.methods if one.method == "grpo")
+    assert "94% of the prompts" in text
+    assert "smallest size" in text
