@@ -34,7 +34,6 @@ class Draft:
         side: The side that loses least, where the choice was between two.
         is_measured_choice: It was made among the user's measured recipes, regret and all.
         is_forced: Nothing else could be done, so no measurement would change it.
-        fallback_choice: What was chosen to fall back on, among measured recipes.
     """
 
     action: Action = "abstain"
@@ -54,7 +53,6 @@ class Draft:
     side: Literal["ift", "reasoning"] | None = None
     is_measured_choice: bool = False
     is_forced: bool = False
-    fallback_choice: Candidate | None = None
 
     def take(
         self, action: Action, candidate: Candidate, reasons: Sequence[Reason], *, by_rule: bool

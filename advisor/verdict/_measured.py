@@ -77,7 +77,7 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
         draft.is_leaning = True
         if chosen.arm.reasoning_ratio == 0 and len(found) > 1:
             best = min(found, key=lambda one: one.loss)
-            draft.regret, draft.fallback_choice = best.loss, best.candidate
+            draft.regret = best.loss
             draft.abstain(best.candidate, undecided_recipes(best.candidate, best.loss))
             return
     draft.regret = chosen.loss

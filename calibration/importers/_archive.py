@@ -32,7 +32,9 @@ _RATIO_FROM_BYTES = 2**20
 # PKWARE APPNOTE 6.3.10, section 4.4.5; `zipfile` reads it from Python 3.14 on.
 _ZSTANDARD = 93
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _ZSTANDARD)
-# What `zipfile` and the decompressors raise on bytes that are no archive.
+# What `zipfile` and the decompressors raise on bytes that are no archive. `NotImplementedError` is
+# theirs for a compression method or version they do not know, `RuntimeError` for a member that is
+# encrypted: both are properties of the file, so both become one line that names it.
 _DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError),
     *(NotImplementedError, RuntimeError),
@@ -56,6 +58,7 @@ class Archive:
         self._path = path
         try:
             self._zip = zipfile.ZipFile(path)
+        # `NotImplementedError`: an archive in several parts, or of a version `zipfile` does not know.
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DataFileError(
                 f"not a readable ZIP archive: {error}", path=path, hint="copy the file again"

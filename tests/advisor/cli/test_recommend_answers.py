@@ -47,7 +47,8 @@ def test_the_answer_states_verdict_options_evidence_and_warnings(advisor: Run) -
     assert printed["ift"] == pytest.approx(0.399)
     assert printed["reasoning"] == pytest.approx(0.554)
     assert printed["ift_then_reasoning@0.25"] is None
-    assert answer.verdict.option is not None
+    assert answer.recommended is not None
+    assert answer.recommended.recipe.label == "ift_then_reasoning@0.25"
     assert {"ift-after-reasoning"} <= {warning.code for warning in answer.warnings}
     assert answer.evidence
     assert answer.next_measurements
@@ -82,7 +83,11 @@ def test_an_abstention_names_what_loses_least_and_exits_with_6(advisor: Run) -> 
     assert "advisor calibrate" in result.out
     document = advisor(*question, "--corpus", "own", "--json")
     assert document.code == 6
-    assert document.json()["verdict"]["fallback"] is not None
+    answer = Recommendation.from_json(document.json())
+    fallback = answer.option(answer.verdict.fallback)
+    assert fallback is not None
+    assert fallback.is_feasible
+    assert f"row {fallback.id}:" in result.out
 
 
 def test_a_row_is_exported_even_on_an_abstention_but_the_exit_code_says_so(advisor: Run) -> None:

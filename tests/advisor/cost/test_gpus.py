@@ -88,7 +88,11 @@ def test_a_price_of_ours_is_labelled_as_assumed() -> None:
 
 @pytest.mark.parametrize("name", known_device_names())
 def test_every_known_device_has_an_assumed_price(name: str) -> None:
-    assert Gpus.parse(name).usd_per_hour is not None
+    gpus = Gpus.parse(name)
+    assert gpus.usd_per_hour is not None
+    assert 0.1 < gpus.usd_per_hour < 20
+    assert gpus.is_price_assumed
+    assert "not a quote" in gpus.price_note
 
 
 def test_a_device_of_ones_own_has_no_price_unless_given() -> None:
