@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from policies import (
     ThoughtMarkers,
 )
 
+from ._member import Member
 from ._worker import Facts, Failure, Worker, as_error
 
 __all__ = ["RayBackend"]
@@ -30,16 +30,6 @@ __all__ = ["RayBackend"]
 _LOGGER = logging.getLogger("thinkroute.calibration")
 _MAX_RESTARTS = 4
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class _Member:
-    """A worker, how many requests it has now, and whether it has not answered since its loss."""
-
-    number: int
-    actor: Any
-    n_under_way: int = field(default=0)
-    is_lost: bool = field(default=False)
 
 
 class RayBackend:
@@ -84,7 +74,7 @@ class RayBackend:
             max_concurrency=1024,
         )
         self._members = [
-            _Member(number, actor.remote(backend, model, dict(own)))
+            Member(number, actor.remote(backend, model, dict(own)))
             for number, own in enumerate(options)
         ]
         self._facts = self._agreed(self._ray.get([m.actor.facts.remote() for m in self._members]))
@@ -189,14 +179,14 @@ class RayBackend:
 
     async def _call(self, method: str, *arguments: object) -> Any:
         """Call a worker, and another one if the first is lost meanwhile."""
-        lost: _Member | None = None
+        lost: Member | None = None
         while True:
             others = [m for m in self._members if m is not lost] or self._members
             member = min(others, key=lambda m: m.n_under_way)
-            member.n_under_way += 1
+            life = member.sent()
             try:
                 told = await getattr(member.actor, method).remote(*arguments)
-                member.is_lost = False
+                member.answered(life)
                 return _unwrap(told)
             except self._ray.exceptions.RayActorError as error:
                 if lost is not None:
@@ -206,19 +196,14 @@ class RayBackend:
                         model=self.model,
                         hint="look at the workers' logs; the same command resumes",
                     ) from error
-                self._note_loss(member, error)
+                if member.failed(life):
+                    _LOGGER.warning(
+                        "worker %d was lost; the %d requests it had are done again: %s",
+                        *(member.number, member.n_under_way, _first_line(error)),
+                    )
                 lost = member
             finally:
                 member.n_under_way -= 1
-
-    def _note_loss(self, member: _Member, error: Exception) -> None:
-        """Say it once for all requests that the worker had."""
-        if not member.is_lost:
-            _LOGGER.warning(
-                "worker %d was lost; the %d requests it had are done again: %s",
-                *(member.number, member.n_under_way, _first_line(error)),
-            )
-        member.is_lost = True
 
     def _agreed(self, told: Sequence[Facts | Failure]) -> Facts:
         """Return what all workers agree on; endpoints may differ in their address.
