@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer
 
-from policies import InvalidInputError, UnknownNameError, check_task_type
+from policies import InvalidInputError, ModelSize, UnknownNameError, check_task_type
 
 from ._recipe import Corpus, SizeField
 from .cost import Gpus, InferBudget, TrainBudget
@@ -19,6 +19,7 @@ __all__ = [
     "Have",
     "Objective",
     "RecommendationRequest",
+    "size_out_of_range",
 ]
 
 Objective: TypeAlias = Literal["balanced", "accuracy", "training", "inference", "total"]
@@ -34,7 +35,10 @@ Have: TypeAlias = Literal["base", "ift", "reasoning"]
 OBJECTIVES: tuple[Objective, ...] = ("balanced", "accuracy", "training", "inference", "total")
 CORPORA: tuple[Corpus, ...] = ("general", "math-centric", "code", "own")
 SMALLEST, LARGEST = 100_000_000, 100_000_000_000
-"""Sizes that a question may be about, in parameters; figures cover fewer, see the answer."""
+"""Sizes that a question may be about, in parameters; figures cover fewer, see the answer.
+
+Measured cells that reach further down take the question with them, see `advisor.recommend`.
+"""
 
 _ALIASES = {"math": "math-centric"}
 
@@ -134,12 +138,8 @@ class RecommendationRequest:
 
     def _check_sizes(self) -> None:
         for name, size in (("size", self.size), ("max_size", self.max_size)):
-            if size is not None and not SMALLEST <= size.n_params <= LARGEST:
-                raise InvalidInputError(
-                    f"{name} {str(size)!r} is not between 0.1B and 100B",
-                    hint="recipes were published for 0.5B to 14B; nothing is known far from there",
-                    code="size-out-of-range",
-                )
+            if size is not None and size.n_params > LARGEST:
+                raise size_out_of_range(name, size)
         if self.size is not None and self.max_size is not None and self.max_size < self.size:
             raise InvalidInputError(
                 f"max_size {str(self.max_size)!r} is smaller than size {str(self.size)!r}",
@@ -217,6 +217,21 @@ class RecommendationRequest:
         return frozenset(
             field.name for field in fields(self) if getattr(self, field.name) is not None
         )
+
+
+def size_out_of_range(name: str, size: ModelSize, hint: str = "") -> InvalidInputError:
+    """Return the error of a size that nothing is known about.
+
+    Args:
+        name: Field of the request.
+        size: The size.
+        hint: What is known instead; the published sizes by default.
+    """
+    return InvalidInputError(
+        f"{name} {str(size)!r} is not between 0.1B and 100B",
+        hint=hint or "recipes were published for 0.5B to 14B; nothing is known far from there",
+        code="size-out-of-range",
+    )
 
 
 def _check_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:

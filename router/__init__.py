@@ -18,11 +18,12 @@ check_sibling("calibration")
 if TYPE_CHECKING:
     from ._arms import Arm
     from ._caps import CallerCaps, CallerUsage, CapLimits, Reservation
+    from ._certification import certify
     from ._completion import BackendSpec, RoutedCompletion
     from ._decision import Candidate, Decision, Escalation
     from ._default import acomplete, complete, decide, default_router, default_router_path
     from ._explanation import ExplainedCandidate, Explanation
-    from ._guarantee import CostFinding, Guarantee, MeasuredCost, certify
+    from ._guarantee import CostFinding, Guarantee, MeasuredCost
     from ._objective import CostUnit, Objective, Price
     from ._outcomes import OutcomeMatrix
     from ._router import Router
@@ -182,7 +183,7 @@ _MODULE_OF = {
     "Severity": "checks._findings",
     "ThompsonSampling": "feedback._exploration",
     "acomplete": "_default",
-    "certify": "_guarantee",
+    "certify": "_certification",
     "check_matrix": "checks._checks",
     "check_outcomes": "checks._checks",
     "complete": "_default",

@@ -1,7 +1,7 @@
 """Asking models as a decision says: policies, evidence, models that are gone."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from policies import (
@@ -10,33 +10,65 @@ from policies import (
     Completion,
     ConfigError,
     DecodingOptions,
+    Evidence,
     Message,
+    Usage,
     build_policy,
     require,
 )
+from policies.decoding.cascade import as_one_answer, ask_in_turn, evidence_of
 
-from ._completion import BackendPool
+from ._completion import BackendPool, RoutedCompletion
 from ._decision import Decision
 
-__all__ = ["ask", "is_gone"]
+__all__ = ["answer", "is_gone"]
 
 _LOG = logging.getLogger("thinkroute.router")
 _LOG.addHandler(logging.NullHandler())
 
 
-async def ask(
+async def answer(
+    decision: Decision,
+    messages: Sequence[Message],
+    backends: BackendPool,
+    options: DecodingOptions,
+    escalate: Callable[[Decision, Evidence | None, Usage], Decision],
+) -> RoutedCompletion:
+    """Return the answer that a decision leads to, from one model or from two in turn.
+
+    Args:
+        decision: Whom to ask.
+        messages: The conversation.
+        backends: How the models are reached.
+        options: How to decode.
+        escalate: Decides what follows on the first answer of a two-stage decision.
+
+    Raises:
+        ConfigError: Nobody said how a model is reached.
+        CapabilityError: It takes no attachments, and there are some.
+        BackendError: It could not be asked.
+    """
+    decisions = [decision]
+
+    def look(first: Completion) -> Awaitable[Completion] | None:
+        if decision.escalation is None:
+            return None
+        decisions.append(escalate(decision, evidence_of(first), first.usage))
+        if decisions[-1].arm == decision.arm:
+            return None
+        return _ask(decisions[-1], messages, backends, options)
+
+    answers = await ask_in_turn(_ask(decision, messages, backends, options), look)
+    return RoutedCompletion(decisions[-1], as_one_answer(answers), n_calls=len(answers))
+
+
+async def _ask(
     decision: Decision,
     messages: Sequence[Message],
     backends: BackendPool,
     options: DecodingOptions,
 ) -> Completion:
-    """Run the chosen policy on the chosen model; with evidence where that decides what follows.
-
-    Raises:
-        ConfigError: Nobody said how the model is reached.
-        CapabilityError: It takes no attachments, and there are some.
-        BackendError: The model could not be asked.
-    """
+    """Run the chosen policy on the chosen model; with evidence where that decides what follows."""
     _LOG.info(
         "%s chosen by %s (%s)", decision.arm.name, decision.artifact_id, ", ".join(decision.reasons)
     )

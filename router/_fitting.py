@@ -14,10 +14,11 @@ from policies import DecodingOptions, InvalidInputError, NoGuaranteeError
 from policies.embedding import Embedder
 
 from ._artifact import canonical_json
+from ._certification import certify
 from ._completion import BackendSpec
 from ._decision import check_known, choose, cost_of_arms
 from ._document import FEATURE_VERSIONS, DataDocument, RouterDocument
-from ._guarantee import Guarantee, MeasuredCost, certify
+from ._guarantee import Guarantee, MeasuredCost
 from ._members import model_to_members
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
@@ -55,6 +56,34 @@ class Promise(NamedTuple):
     confidence: float
     reference: str | None = None
     max_cost_share: float | None = None
+
+
+def asked_promise(
+    max_loss: float | None,
+    confidence: float,
+    reference: str | None,
+    max_cost_share: float | None,
+    objective: Objective | None,
+) -> Promise | None:
+    """Return the promise that a caller's arguments ask for, `None` for none.
+
+    Raises:
+        InvalidInputError: They contradict each other.
+    """
+    if max_loss is not None:
+        if objective is not None:
+            raise InvalidInputError(
+                "max_loss chooses the objective, and one was given",
+                hint="leave one of them out",
+            )
+        return Promise(max_loss, confidence, reference, max_cost_share)
+    if reference is not None or max_cost_share is not None:
+        raise InvalidInputError(
+            f"reference={reference!r} and max_cost_share={max_cost_share!r} without max_loss: "
+            "nothing is guaranteed without it",
+            hint="give max_loss, or leave them out",
+        )
+    return None
 
 
 class FittedRouter(NamedTuple):

@@ -1,22 +1,19 @@
 """The router: fit it from outcomes, save it, ask it for decisions and completions."""
 
 import copy
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from calibration import Outcome, OutcomeRecord
 from policies import (
     ArtifactCorruptError,
-    ArtifactError,
     Backend,
     BackendRequestError,
-    Completion,
     ConfigError,
     DecodingOptions,
     Evidence,
@@ -25,34 +22,26 @@ from policies import (
     NoAdmissibleArmError,
     Usage,
 )
-from policies.decoding.cascade import as_one_answer, ask_in_turn, evidence_of
 from policies.embedding import Embedder
 
 from ._arms import Arm
-from ._artifact import one_line, read_artifact, write_artifact
-from ._asking import ask, is_gone
+from ._artifact import one_line
+from ._asking import answer, is_gone
 from ._caps import CallerCaps
 from ._completion import BackendPool, BackendSpec, RoutedCompletion
-from ._contents import (
-    check_drift,
-    check_embedding,
-    check_features,
-    content_id,
-    read_cascade,
-)
-from ._decider import Asked, Decider, Identity
+from ._decider import Asked
 from ._decision import Decision
 from ._document import RouterDocument
 from ._explanation import Explanation, explain_decision
 from ._guarantee import Guarantee
-from ._members import model_from_members
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
+from ._parts import read_parts
+from ._stored import read_router, write_router
 from ._sync import run_sync
-from ._turns import Turns, check_texts, read_turns
+from ._turns import check_texts, read_turns
 from .cascade._cascade import Cascade
-from .model._embedding import PromptEmbedding
-from .model._model import MIN_QUESTIONS, OutcomeModel, Predictions
+from .model._model import Predictions
 from .model._reference import prompt_hashes
 
 if TYPE_CHECKING:
@@ -60,9 +49,6 @@ if TYPE_CHECKING:
     from .feedback._feedback import FeedbackLog
 
 __all__ = ["Router"]
-
-KIND = "router"
-SCHEMA_VERSION = 2
 
 
 class Router:
@@ -98,53 +84,26 @@ class Router:
             ArtifactError: The features are of an older version.
             InvalidInputError: The embedder is another one than the router was fitted with.
         """
-        check_features(document.features)
         self._document = document
         self._members = dict(members)
-        self._model: OutcomeModel = model_from_members(members)
-        parameters = self._model.parameters
-        self.arms: tuple[Arm, ...] = parameters.arms
+        parts = read_parts(document, members, caps=caps, embedder=embedder)
+        self._model = parts.model
+        self._embedding = parts.embedding
+        self._decider = parts.decider
+        self._options = parts.options
+        self.arms: tuple[Arm, ...] = parts.model.parameters.arms
         """The arms it chooses from."""
-        self._names = [arm.name for arm in self.arms]
-        self.task_types: tuple[str, ...] = tuple(
-            sorted({label.task_type for label in parameters.labels})
-        )
+        self.task_types: tuple[str, ...] = parts.decider.task_types
         """The task types it tells apart."""
-        if (document.arms, document.task_types) != (self._names, list(self.task_types)):
-            raise ArtifactCorruptError(
-                "manifest and 'model.json' name different arms or task types"
-            )
-        self._embedding = PromptEmbedding.read(members, embedder)
-        check_embedding(self._embedding, parameters.n_extra)
-        try:
-            self.objective: Objective = Objective.from_json(document.objective)
-            """The default objective."""
-            self.guarantee: Guarantee | None = (
-                None if document.guarantee is None else Guarantee.from_json(document.guarantee)
-            )
-            """What is promised about the default objective; `None` for nothing."""
-            prices = {name: Price(**price) for name, price in document.prices.items()}
-            self._options = DecodingOptions(**(document.options or {}))
-            specs = {name: BackendSpec.from_json(x) for name, x in document.backends.items()}
-        except (InvalidInputError, TypeError) as error:
-            raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
-        self.artifact_id: str = content_id(document, members)
+        self.objective: Objective = parts.objective
+        """The default objective."""
+        self.guarantee: Guarantee | None = parts.guarantee
+        """What is promised about the default objective; `None` for nothing."""
+        self.artifact_id: str = parts.artifact_id
         """Hash of everything that decides, equal before saving and after loading."""
-        self.cascade: Cascade | None = read_cascade(members, len(self.arms))
+        self.cascade: Cascade | None = parts.cascade
         """What evidence of a first answer means; `None` where no evidence was recorded."""
-        self._decider = Decider(
-            self._model,
-            self.cascade,
-            document.tasks,
-            prices,
-            caps,
-            Identity(
-                self.artifact_id,
-                document.features_version,
-                document.data.n_fitted < MIN_QUESTIONS,
-            ),
-        )
-        self._backends = BackendPool(backends or {}, specs)
+        self._backends = BackendPool(backends or {}, parts.backends)
         self._fallback = fallback
         self._feedback: FeedbackLog | None = None
 
@@ -194,22 +153,8 @@ class Router:
             >>> router.decide("What is 17 * 24?").policy  # doctest: +SKIP
             'reasoning@1024'
         """
-        from ._fitting import Promise, fit_router
+        from ._fitting import asked_promise, fit_router
 
-        promise = None
-        if max_loss is not None:
-            if objective is not None:
-                raise InvalidInputError(
-                    "max_loss chooses the objective, and one was given",
-                    hint="leave one of them out",
-                )
-            promise = Promise(max_loss, confidence, reference, max_cost_share)
-        elif reference is not None or max_cost_share is not None:
-            raise InvalidInputError(
-                f"reference={reference!r} and max_cost_share={max_cost_share!r} without max_loss: "
-                "nothing is guaranteed without it",
-                hint="give max_loss, or leave them out",
-            )
         fitted = fit_router(
             records,
             seed=seed,
@@ -219,7 +164,7 @@ class Router:
             prices=prices or {},
             options=options,
             created=created,
-            promise=promise,
+            promise=asked_promise(max_loss, confidence, reference, max_cost_share, objective),
             embedder=embedder,
         )
         router = cls(fitted.document, fitted.members, embedder=embedder)
@@ -246,19 +191,8 @@ class Router:
             ArtifactTooNewError: A newer version wrote it.
             ArtifactCorruptError: A byte was changed, or a member is missing or added.
         """
-        artifact = read_artifact(Path(path), kind=KIND, schema_version=SCHEMA_VERSION)
-        if artifact.schema_version < SCHEMA_VERSION:
-            raise ArtifactError(
-                f"{path} was written by an older version, whose features are no longer computed",
-                hint="fit the router again",
-                code="artifact-too-old",
-            )
-        try:
-            document = RouterDocument.model_validate(dict(artifact.body))
-        except ValidationError as error:
-            raise ArtifactCorruptError(f"'manifest.json': {one_line(error)}") from error
-        check_drift(artifact.members)
-        router = cls(document, artifact.members, backends=backends, embedder=embedder)
+        document, members = read_router(Path(path))
+        router = cls(document, members, backends=backends, embedder=embedder)
         try:
             router._check_objective()
         except (InvalidInputError, NoAdmissibleArmError) as error:
@@ -277,14 +211,7 @@ class Router:
         Raises:
             ArtifactError: There is something at `path` that may not be replaced.
         """
-        write_artifact(
-            Path(path),
-            kind=KIND,
-            schema_version=SCHEMA_VERSION,
-            body=self._document.model_dump(),
-            members=self._members,
-            overwrite=overwrite,
-        )
+        write_router(Path(path), self._document, self._members, overwrite=overwrite)
 
     def bind(
         self,
@@ -380,7 +307,7 @@ class Router:
             "artifact_id": self.artifact_id,
             "created": self._document.created,
             "producer": self._document.producer,
-            "arms": list(self._names),
+            "arms": [arm.name for arm in self.arms],
             "task_types": list(self.task_types),
             "objective": self.objective.to_json(),
             "guarantee": None if self.guarantee is None else self.guarantee.to_json(),
@@ -565,6 +492,7 @@ class Router:
             extra = await self._embedding.afeatures(turns.text)
         gone: dict[str, Exception] = {}
         rule = objective or self.objective
+        chosen = options or self._options
         while True:
             decision, ticket = self._decider.decide(
                 [turns.text],
@@ -572,7 +500,9 @@ class Router:
             )[0]
             used = 0
             try:
-                routed = await self._run(decision, turns, options or self._options)
+                routed = await answer(
+                    decision, turns.messages, self._backends, chosen, self.escalate
+                )
                 used = routed.usage.completion_tokens
             except (BackendRequestError, ConfigError) as error:
                 gone[decision.model] = error
@@ -619,23 +549,6 @@ class Router:
     async def aclose(self) -> None:
         """Close the backends that this router built for the running event loop."""
         await self._backends.aclose()
-
-    async def _run(
-        self, decision: Decision, turns: Turns, options: DecodingOptions
-    ) -> RoutedCompletion:
-        decisions = [decision]
-
-        def look(answer: Completion) -> Awaitable[Completion] | None:
-            if decision.escalation is None:
-                return None
-            decisions.append(self.escalate(decision, evidence_of(answer), answer.usage))
-            if decisions[-1].arm == decision.arm:
-                return None
-            return ask(decisions[-1], turns.messages, self._backends, options)
-
-        first = ask(decision, turns.messages, self._backends, options)
-        answers = await ask_in_turn(first, look)
-        return RoutedCompletion(decisions[-1], as_one_answer(answers), n_calls=len(answers))
 
     def _features(self, prompts: Sequence[str]) -> NDArray[np.float64] | None:
         return None if self._embedding is None else self._embedding.features(prompts)

@@ -22,6 +22,7 @@ from .load import load
 from .offpolicy import offpolicy
 from .policies import policies
 from .recommend import recommend
+from .study import study
 from .tables import tables
 
 __all__ = ["app"]
@@ -70,6 +71,7 @@ app.command()(drift)
 app.command()(offpolicy)
 app.command()(recommend)
 app.command()(export)
+app.command()(study)
 policies.command("fit-exit")(fit_exit)
 policies.command("by-difficulty")(by_difficulty)
 app.add_typer(policies, name="policies")

@@ -13,7 +13,9 @@ from ._cell_file import EXAMPLE, CellFile, header_of
 if TYPE_CHECKING:
     from calibration import Cell, MeasuredTable, OutcomeRecord
 
-__all__ = ["OwnCells", "load_own_cells"]
+    from ..study._evidence import StudyEvidence
+
+__all__ = ["GivenTables", "OwnCells", "load_own_cells", "sort_tables"]
 
 _FEW = 100
 """Questions below which the interval of one accuracy is wider than about 20 points."""
@@ -35,6 +37,43 @@ class OwnCells(NamedTuple):
     cells: "tuple[Cell, ...]"
     notes: tuple[str, ...]
     records: "tuple[OutcomeRecord, ...]" = ()
+
+
+class GivenTables(NamedTuple):
+    """What `--table` names.
+
+    Attributes:
+        study: The study among it, `None` without one.
+        others: Places of cells.
+    """
+
+    study: "StudyEvidence | None"
+    others: tuple[Path, ...]
+
+
+def sort_tables(places: "Sequence[Path]") -> GivenTables:
+    """Return the study that is among the places of tables, by name or as a folder.
+
+    Raises:
+        InvalidInputError: There are two studies.
+        ArtifactTooNewError: A newer version wrote the study.
+        ArtifactCorruptError: A file of the study is missing, changed or malformed.
+    """
+    from policies import InvalidInputError
+
+    from ..study._catalog import is_study, load_study
+
+    studies = [place for place in places if is_study(place)]
+    if len(studies) > 1:
+        raise InvalidInputError(
+            f"--table names {len(studies)} studies: {', '.join(map(str, studies))}",
+            hint="give one; students of two studies were not asked the same questions",
+            code="contradiction",
+        )
+    others = tuple(place for place in places if place not in studies)
+    if not studies:
+        return GivenTables(None, others)
+    return GivenTables(load_study(studies[0]).evidence(source=str(studies[0])), others)
 
 
 def load_own_cells(path: Path, *, task_type: str) -> OwnCells:

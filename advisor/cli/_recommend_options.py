@@ -37,7 +37,9 @@ _QUESTION, _BUDGETS, _DATA, _OUTPUT = "Question", "Budgets", "Data", "Output"
 Size = Annotated[
     str,
     typer.Option(
-        help="Size to train, such as 3B, which is also the cap; or any.", rich_help_panel=_QUESTION
+        help="Size to train, such as 3B, which is also the cap; or any; or a size's name in the"
+        " study of --table, such as pocket-m.",
+        rich_help_panel=_QUESTION,
     ),
 ]
 Task = Annotated[
@@ -141,7 +143,8 @@ Tables = Annotated[
     typer.Option(
         "--table",
         help="What you measured: a run folder of advisor calibrate, its store, a file with a row"
-        " per answer, or a CSV with a row per cell (task_type, size, recipe, accuracy, n);"
+        " per answer, a CSV with a row per cell (task_type, size, recipe, accuracy, n), or a"
+        " study of recipes by its name or folder (advisor tables ls lists them);"
         " outranks what is published; may be repeated.",
         rich_help_panel=_DATA,
     ),

@@ -2,11 +2,12 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from policies import InvalidInputError, ModelSize
+from policies import InvalidInputError, InvalidSizeError, ModelSize
 
 if TYPE_CHECKING:
     from advisor import RecommendationRequest
@@ -63,11 +64,16 @@ class TraceAnswer(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_request(flags: Flags) -> "RecommendationRequest":
+def read_request(flags: Flags, sizes: Mapping[str, int] | None = None) -> "RecommendationRequest":
     """Return the question that flags ask, without what a file of traces would say.
+
+    Args:
+        flags: What was typed.
+        sizes: Parameters by the names that sizes have in a study.
 
     Raises:
         InvalidInputError: A value is out of range, or two contradict each other.
+        InvalidSizeError: A size is neither a number nor a name in `sizes`.
         UnknownNameError: A corpus, GPU or the like that does not exist.
     """
     from advisor import RecommendationRequest
@@ -75,13 +81,14 @@ def read_request(flags: Flags) -> "RecommendationRequest":
 
     _check_contradictions(flags)
     traffic, days = _traffic(flags)
+    named = sizes or {}
     return RecommendationRequest(
-        size=None if flags.size.strip().lower() == _ANY else ModelSize.parse(flags.size),
+        size=None if flags.size.strip().lower() == _ANY else _size(flags.size, named),
         task_type=flags.task,
         answer_format=_word(flags.answer_format),
         corpus=_word(flags.corpus),
         objective=_word(flags.objective),
-        max_size=None if flags.max_size is None else ModelSize.parse(flags.max_size),
+        max_size=None if flags.max_size is None else _size(flags.max_size, named),
         train_budget=None if flags.train_budget is None else TrainBudget.parse(flags.train_budget),
         infer_budget=None if flags.infer_budget is None else InferBudget.parse(flags.infer_budget),
         queries_per_day=None if traffic is None else traffic.queries_per_day,
@@ -94,6 +101,19 @@ def read_request(flags: Flags) -> "RecommendationRequest":
         pass_rate=flags.pass_rate,
         tolerance=flags.tolerance,
     )
+
+
+def _size(text: str, named: Mapping[str, int]) -> ModelSize:
+    """Return a size that is a number or the name of one."""
+    name = text.strip()
+    if name in named:
+        return ModelSize(named[name])
+    try:
+        return ModelSize.parse(text)
+    except InvalidSizeError as error:
+        if named:
+            error.hint = f"{error.hint}; or a size of the study: {', '.join(named)}"
+        raise
 
 
 def _word(value: str | None) -> Any:

@@ -14,6 +14,8 @@ from ._recommend_words import export_command
 if TYPE_CHECKING:
     from advisor import RecipeOption, Recommendation
 
+    from ..study._evidence import StudyEvidence
+
 __all__ = ["recommend", "show_recommendation"]
 
 
@@ -53,9 +55,11 @@ def recommend(
     """
     from advisor import recommend as advise
 
-    from ._own_cells import load_own_cells
+    from ._own_cells import load_own_cells, sort_tables
     from ._recommend_request import Flags, read_request, read_traces
 
+    given = sort_tables(table or ())
+    study = given.study
     request = read_request(
         Flags(
             size=size,
@@ -81,9 +85,10 @@ def recommend(
             is_short=short,
             is_full=full,
             as_json=as_json,
-        )
+        ),
+        {} if study is None else study.sizes,
     )
-    tables = [load_own_cells(path, task_type=task) for path in table or ()]
+    tables = [load_own_cells(path, task_type=task) for path in given.others]
     cells = [cell for one in tables for cell in one.cells]
     records = [record for one in tables for record in one.records]
     notes = [text for one in tables for text in one.notes]
@@ -91,9 +96,11 @@ def recommend(
         traces = read_traces(trace_length, tokenizer=tokenizer)
         request = replace(request, **traces.fields)
         notes += traces.notes
+    if study is not None:
+        notes.append(_reading(study, request.corpus))
     for text in notes:
         note(f"note: {text}")
-    answer = advise(request, cells=cells, records=records)
+    answer = advise(request, cells=cells, records=records, study=study)
     if as_json:
         print_json(answer.to_json())
     elif row is not None:
@@ -104,6 +111,16 @@ def recommend(
         where = "without --short the page says" if short else "see"
         note(f"nothing is recommended; {where} what to measure next")
         raise typer.Exit(ExitCode.UNSATISFIED)
+
+
+def _reading(study: "StudyEvidence", corpus: str | None) -> str:
+    """Return how a study is read, and which of its corpora where none was said."""
+    view = study.on(corpus or study.corpora[0])
+    said = "" if corpus is not None else ", which was not said (--corpus)"
+    return (
+        f"{study.source}: its {view.corpus} corpus{said}; recipes as trained (reasoning@max), ift"
+        f" by direct; {view.n_seeds} seeds pooled; advisor tables show {study.source} has all cells"
+    )
 
 
 def _option(answer: "Recommendation", letter: str) -> "RecipeOption":

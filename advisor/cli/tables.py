@@ -27,6 +27,14 @@ from ._published_views import (
     table_document,
 )
 from ._runs import load_run
+from ._study_cells import (
+    StudyFilter,
+    find_pooled,
+    print_pooled,
+    print_study,
+    study_document,
+)
+from ._study_cells import entry_document as study_entry
 from .tables_import import import_table
 
 if TYPE_CHECKING:
@@ -51,17 +59,22 @@ def list_tables(
     ] = Path("runs"),
     as_json: _AsJson = False,
 ) -> None:
-    """List the shipped published tables and the measured ones under a folder.
+    """List the shipped published tables and studies, and what was measured under a folder.
 
     Example: advisor tables ls --runs runs
     """
     from calibration.published import load_published, published_tables
 
+    from ..study._catalog import load_study, shipped_studies
+
     published = [load_published(entry.name) for entry in published_tables()]
     measured = sorted(str(path.parent) for path in runs.rglob("table.json"))
+    folders = sorted(str(path.parent) for path in runs.rglob("study.json"))
+    studies = [(name, load_study(name)) for name in (*shipped_studies(), *folders)]
     if as_json:
         entries = [
             *(entry_document(loaded) for loaded in published),
+            *(study_entry(study, name) for name, study in studies),
             *({"name": name, "kind": "measured"} for name in measured),
         ]
         print_json({"tables": entries})
@@ -76,6 +89,10 @@ def list_tables(
         )
         for loaded in published
     ]
+    for name, study in studies:
+        entry = study_entry(study, name)
+        trained = f"{entry['runs']} students: {', '.join(entry['sizes'])}"
+        rows.append((name, "study", "measured", str(entry["n_cells"]), trained))
     rows += [(name, "measured", "-", "-", "-") for name in measured]
     print_table(table("tables", ("name", "kind", "grade", "n", "source"), rows))
 
@@ -83,11 +100,30 @@ def list_tables(
 @tables.command("show")
 def show_table(
     name: Annotated[
-        str, typer.Argument(help="A published table's name, the id of a figure, or a run folder.")
+        str,
+        typer.Argument(
+            help="A published table's or a study's name, the id of a figure, or a run's or a"
+            " study's folder."
+        ),
     ],
+    size: Annotated[str | None, typer.Option(help="Of a study: only this size.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Of a study: only this corpus.")] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Of a study: only this share of reasoning rows.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Of a study: only this order, such as mixed.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of a study: only this seed, seeds not pooled.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Of a study: only this task type.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Of a study: only this policy, such as reasoning@max.")
+    ] = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Show one table or one figure, with its interval or its source and grade.
+    """Show one table, study or figure, with its interval or its source and grade.
 
     Example: advisor tables show 2509.22193v2/T1/general/math-oe/3B/ift
 
@@ -96,6 +132,20 @@ def show_table(
     from calibration.published import find_cell, is_cell_id, load_published, published_tables
     from policies import DataFileError
 
+    from ..study._catalog import is_study
+
+    wanted = StudyFilter(size, corpus, ratio, order, seed, task, policy)
+    if is_study(name):
+        _show_study(name, wanted, as_json)
+        return
+    _refuse_filters(name, wanted)
+    studied = find_pooled(name)
+    if studied is not None:
+        if as_json:
+            print_json(studied.to_json())
+        else:
+            print_pooled(studied)
+        return
     path = Path(name)
     is_published = name in {entry.name for entry in published_tables()}
     if path.exists() and not (is_published and not (path / "table.json").exists()):
@@ -116,6 +166,35 @@ def show_table(
             print_json(table_document(loaded))
         else:
             print_published(loaded)
+
+
+def _show_study(name: str, wanted: StudyFilter, as_json: bool) -> None:
+    from ..study._catalog import load_study
+
+    study = load_study(name)
+    wanted.check(study)
+    if as_json:
+        print_json(study_document(study, name, wanted))
+    else:
+        print_study(study, name, wanted)
+
+
+def _refuse_filters(name: str, wanted: StudyFilter) -> None:
+    """Refuse filters of studies for what is none.
+
+    Raises:
+        InvalidInputError: One was given.
+    """
+    from policies import InvalidInputError
+
+    given = [field for field, value in wanted._asdict().items() if value is not None]
+    if given:
+        option = "--task" if given[0] == "task_type" else f"--{given[0]}"
+        raise InvalidInputError(
+            f"{option} chooses cells of a study, but {name!r} is none",
+            hint="advisor tables ls lists the studies",
+            code="contradiction",
+        )
 
 
 def _show_measured(path: Path, as_json: bool) -> None:

@@ -28,7 +28,7 @@ from ._serving import (
     serving_cost,
     total_flops,
 )
-from ._sizes import Model, network
+from ._sizes import Model, network, network_at
 from ._traffic import Traffic
 from ._training import (
     MFU,
@@ -79,6 +79,7 @@ __all__ = [
     "inference_flops",
     "memory_per_gpu",
     "network",
+    "network_at",
     "serving_cost",
     "six_nd_flops",
     "smallest_n_gpus",

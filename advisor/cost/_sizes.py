@@ -9,6 +9,8 @@ size and length, so it is no common measure; it is shown beside the exact figure
 import math
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from calibration.cost import Architecture, known_architecture, known_architecture_names
@@ -16,7 +18,7 @@ from policies import InvalidInputError, ModelSize, UnknownNameError
 
 from ._network import Network, network_of
 
-__all__ = ["Model", "network"]
+__all__ = ["Model", "network", "network_at"]
 
 Model: TypeAlias = Architecture | ModelSize | Network | str
 """What a cost can be asked for: a size such as `4B`, a known model's name, or an architecture."""
@@ -32,6 +34,11 @@ _FAMILY = {
 """Models by printed size. Source: the students of arXiv 2509.22193v2, section 2.1, and the next."""
 
 _SMALLEST, _LARGEST = 100_000_000, 100_000_000_000
+
+_POCKET = ("pocket-xs", "pocket-s", "pocket-m")
+"""Shipped models that stand in for sizes below 0.1B, smallest first."""
+
+_SAME_SIZE = 0.01
 
 _GROWTH: Mapping[str, float] = {
     "n_params": 1.0,
@@ -106,6 +113,48 @@ def network(model: Model) -> Network:
         raise _with_hint(error, hint) from None
 
 
+def network_at(size: ModelSize) -> Network:
+    """Return the coefficients for a size that may also lie below 0.1B, where nothing is published.
+
+    The shipped pocket models are networks like any other: within 1% of one of them a size means
+    it. Between two of them, and between the largest and Qwen2.5-0.5B, each coefficient is linear
+    in log size on the log scale; below the smallest, width and depth shrink together. From 0.1B
+    up it is `network`.
+
+    Raises:
+        InvalidInputError: A size above 100B.
+
+    Example:
+        >>> network_at(ModelSize(2_131_712)).name
+        'pocket-m'
+    """
+    return _small(size) if size.n_params < _SMALLEST else network(size)
+
+
+@lru_cache(maxsize=64)
+def _small(size: ModelSize) -> Network:
+    pocket = _pocket_networks()
+    for known in pocket:
+        if abs(size.n_params / known.n_params - 1) <= _SAME_SIZE:
+            return known
+    knots = [_knot_of(known, round(known.n_params)) for known in pocket]
+    if size.n_params < knots[0].n_params:
+        return _extrapolated(size, knots[0])
+    knots.append(_knots()[0])
+    above = next(i for i, knot in enumerate(knots) if knot.n_params > size.n_params)
+    return _between(size, knots[above - 1], knots[above])
+
+
+@cache
+def _pocket_networks() -> tuple[Network, ...]:
+    """Return the shipped pocket models, smallest first."""
+    folder = Path(str(files("policies"))) / "pocket_models"
+    return tuple(
+        network_of(Architecture.from_config(folder / name / "config.json"), name)
+        for name in _POCKET
+    )
+
+
 def _with_hint(error: UnknownNameError, hint: str) -> UnknownNameError:
     error.hint = hint
     return error
@@ -144,7 +193,11 @@ def _sized(size: ModelSize) -> Network:
     low, high = knots[max(above - 1, 0)], knots[above]
     if low.name == high.name or high.n_params == n_params:
         return network_of(known_architecture(high.name), high.name)
-    weight = math.log(n_params / low.n_params) / math.log(high.n_params / low.n_params)
+    return _between(size, low, high)
+
+
+def _between(size: ModelSize, low: _Knot, high: _Knot) -> Network:
+    weight = math.log(size.n_params / low.n_params) / math.log(high.n_params / low.n_params)
     values = {
         field: math.exp((1 - weight) * math.log(low.values[field]) + weight * math.log(value))
         for field, value in high.values.items()
@@ -182,9 +235,12 @@ def _knots() -> tuple[_Knot, ...]:
     knots: list[_Knot] = []
     for label, name in _FAMILY.items():
         known = network_of(known_architecture(name), name)
-        values = {field: _value(known, field) for field in _GROWTH}
-        knots += [_Knot(n, name, values) for n in (label, known_architecture(name).n_params)]
+        knots += [_knot_of(known, n) for n in (label, known_architecture(name).n_params)]
     return tuple(sorted(knots, key=lambda knot: knot.n_params))
+
+
+def _knot_of(known: Network, n_params: int) -> _Knot:
+    return _Knot(n_params, known.name, {field: _value(known, field) for field in _GROWTH})
 
 
 def _value(known: Network, field: str) -> float:

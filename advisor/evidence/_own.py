@@ -17,6 +17,7 @@ from ..inference import (
     mean_estimate,
 )
 from ._paired import RecordedArm, paired_gain
+from ._study import StudyArm, StudyCellRef, StudyView
 
 if TYPE_CHECKING:
     from calibration import Cell, OutcomeRecord
@@ -45,6 +46,7 @@ class OwnArm:
         mean_tokens: Mean generated tokens, `None` if unknown.
         mean_flops: Mean inference FLOPs per query, `None` if unknown.
         by_task: Accuracy by task, of the cells that make the mean.
+        study: Where in a study it was measured, `None` for the user's own cells.
     """
 
     reasoning_ratio: float
@@ -57,6 +59,7 @@ class OwnArm:
     mean_tokens: float | None
     mean_flops: float | None
     by_task: tuple[tuple[str, float], ...] = ()
+    study: StudyCellRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ class OwnEvidence:
         """Return whether direct answers and some reasoning were measured on the same tasks."""
         return self.find(0.0) is not None and any(arm.reasoning_ratio > 0 for arm in self.arms)
 
+    @property
+    def is_study(self) -> bool:
+        """Return whether the arms are recipes of a study, all of them measured in one design."""
+        return any(arm.study is not None for arm in self.arms)
+
 
 _Label = tuple[float, Order]
 
@@ -115,6 +123,7 @@ def own_evidence(
     task_type: str,
     size: ModelSize,
     records: Sequence["OutcomeRecord"] = (),
+    view: StudyView | None = None,
 ) -> OwnEvidence:
     """Return the user's cells of a task type, arranged to be compared at a size.
 
@@ -129,6 +138,7 @@ def own_evidence(
         size: Size that is asked for; cells within 10% of it belong to it.
         records: Answers behind the cells; where both arms of the gain are among them, it is
             computed over the questions that both answered, which narrows its interval.
+        view: The study that some of the cells are of; arms of it are compared by its own pairs.
     """
     mine = [
         cell
@@ -142,7 +152,11 @@ def own_evidence(
     decoding = _groups(here, by_decoding=True)
     by_decoding = not _has_pair(labelled) and _has_pair(decoding)
     chosen, tasks = _comparable(_one_model(decoding) if by_decoding else labelled or decoding)
-    arms = tuple(_arm(group, tasks, n_policies) for group, n_policies in chosen)
+    studied = () if view is None else view.cells(task_type)
+    arms = tuple(
+        _arm(group, tasks, n_policies, _ref(group, tasks, view, studied))
+        for group, n_policies in chosen
+    )
     gain, is_paired = _gain(arms, tasks, records)
     return OwnEvidence(
         arms=tuple(sorted(arms, key=lambda arm: (arm.reasoning_ratio, arm.order))),
@@ -156,14 +170,16 @@ def own_evidence(
     )
 
 
-def own_pairs(cells: Sequence["Cell"], task_type: str) -> list[Measured]:
+def own_pairs(
+    cells: Sequence["Cell"], task_type: str, view: StudyView | None = None
+) -> list[Measured]:
     """Return the pairs of pure recipes that the user measured, one per size, smallest first."""
     sizes = sorted({cell.size for cell in cells if cell.task_type == task_type and cell.size})
     pairs: list[Measured] = []
     for n_params in sizes:
         if pairs and _same_size(n_params, pairs[-1].size):
             continue
-        found = own_evidence(cells, task_type, ModelSize(n_params))
+        found = own_evidence(cells, task_type, ModelSize(n_params), view=view)
         ift, reasoning = found.find(0.0), found.find(1.0)
         # Two ways of asking one model say nothing about how to train another size.
         if ift is not None and reasoning is not None and not found.by_decoding:
@@ -223,8 +239,15 @@ def _gain(
 def arm_gap(
     first: OwnArm, second: OwnArm, tasks: Sequence[str], records: Sequence["OutcomeRecord"]
 ) -> tuple[Estimate, bool]:
-    """Return the accuracy of one arm minus another's, and whether it is question by question."""
+    """Return the accuracy of one arm minus another's, and whether it is question by question.
+
+    Arms of one study are also paired by seed, over whatever seeds and questions would be drawn.
+    """
     unpaired = difference(first.accuracy, second.accuracy)
+    if first.study is not None and second.study is not None:
+        gap = first.study.gap(second.study)
+        if gap is not None:
+            return Estimate(*gap, "measured", unpaired.refs), True
     arms = [RecordedArm(one.model, one.policy, dict(one.by_task)) for one in (first, second)]
     paired = paired_gain(records, arms[0], arms[1], tasks)
     if paired is None:
@@ -328,10 +351,26 @@ def _by_label(group: _Group) -> tuple[bool, float, str]:
     return (ratio > 0.0, -ratio, order.value)
 
 
-def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
+def _label_text(label: _Label) -> str:
+    ratio, order = label
+    return {0.0: "ift", 1.0: "reasoning"}.get(ratio, f"{order.value}@{ratio:g}")
+
+
+def _ref(
+    group: _Group, tasks: Sequence[str], view: StudyView | None, studied: Sequence["Cell"]
+) -> StudyCellRef | None:
+    """Return where in the study a group was measured, `None` if it was not."""
+    cells = [group.cells[task] for task in tasks]
+    if view is None or len(cells) != 1 or not any(cell is cells[0] for cell in studied):
+        return None
+    arm = StudyArm(group.model, _label_text(group.label), group.policy)
+    return StudyCellRef(view, arm, cells[0].task_type)
+
+
+def _arm(group: _Group, tasks: Sequence[str], n_policies: int, ref: StudyCellRef | None) -> OwnArm:
     cells = [group.cells[task] for task in tasks]
     ratio, order = group.label
-    label = {0.0: "ift", 1.0: "reasoning"}.get(ratio, f"{order.value}@{ratio:g}")
+    label = _label_text(group.label)
     estimates = [
         Estimate(
             round(cell.accuracy, 6),
@@ -340,7 +379,9 @@ def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
             "measured",
             (
                 EvidenceRef(
-                    f"own/{cell.task}/{cell.model}/{cell.policy}/{label}",
+                    f"own/{cell.task}/{cell.model}/{cell.policy}/{label}"
+                    if ref is None
+                    else ref.id,
                     "measured",
                     f"{cell.task}, {cell.model}, {cell.policy}",
                     label,
@@ -364,4 +405,5 @@ def _arm(group: _Group, tasks: Sequence[str], n_policies: int) -> OwnArm:
         mean_tokens=sum(tokens) / len(tokens) if len(tokens) == len(cells) else None,
         mean_flops=sum(flops) / len(flops) if len(flops) == len(cells) else None,
         by_task=tuple((cell.task, cell.accuracy) for cell in cells),
+        study=ref,
     )

@@ -9,12 +9,14 @@ from policies import ModelSize
 
 from .._recipe import Corpus, Method, Order, Recipe
 from ..cost import (
+    MFU,
     InferBudget,
+    Network,
     Range,
     TrainingCost,
     grpo_cost,
     inference_flops,
-    network,
+    network_at,
     token_share,
     tops_cost,
     total_flops,
@@ -50,8 +52,8 @@ class Cost:
         wall_hours: Hours of the run.
         usd: US dollars, `None` without a price.
         formula: How the FLOPs came about.
-        basis: `exact` for a known architecture, else how its coefficients were found; empty for
-            what is not supervised training.
+        basis: `exact` for a known architecture, else how its coefficients were found; `study` for
+            what a study counted; empty for what is not supervised training.
         over_six_nd: FLOPs / those of the shortcut `6 N D`; `None` where that says nothing.
     """
 
@@ -212,33 +214,35 @@ class Builder:
         whole = self.mixture(size, corpus, Order.IFT_THEN_REASONING)
         workload = self.question.workload
         rows = replace(workload, n_rows=max(1, round(MIXTURE_RATIO * workload.n_rows)))
-        nominal = nominal_size(self.evidence.table, size)
-        spent = training_cost(nominal, 1.0, rows, gpus=self.question.gpus)
+        known = self.network(size)
+        spent = training_cost(known, 1.0, rows, gpus=self.question.gpus)
         note = f"only its {rows.n_rows:,} reasoning rows are trained: direct answers are there"
         return self._checked(
-            replace(
-                whole, cost=_cost(spent, 1.0, network(nominal).basis), notes=(*whole.notes, note)
-            )
+            replace(whole, cost=_cost(spent, 1.0, known.basis), notes=(*whole.notes, note))
         )
 
     def own(self, size: ModelSize, arm: OwnArm) -> Candidate:
-        """Return what the user measured."""
+        """Return what the user, or a study, measured."""
         notes = [f"measured: {arm.model}, {arm.policy}, n = {arm.n}"]
+        corpus: Corpus = "own"
+        if arm.study is not None:
+            notes = [f"measured in {arm.study.view.source}: {arm.model}, {arm.policy}, n = {arm.n}"]
+            corpus = self.question.corpus
         if arm.n_policies > 1:
             notes.append(
                 f"the best of {arm.n_policies} policies on these data: a little optimistic"
             )
-        if arm.order is Order.REASONING_THEN_IFT:
+        if arm.order is Order.REASONING_THEN_IFT and arm.study is None:
             notes.append("never recommended: IFT after reasoning")
         flops, tokens, basis = self._own_inference(size, arm)
         recipe = Recipe(
-            size=size, corpus="own", reasoning_ratio=arm.reasoning_ratio, order=arm.order
+            size=size, corpus=corpus, reasoning_ratio=arm.reasoning_ratio, order=arm.order
         )
         return self._checked(
             Candidate(
                 recipe,
                 arm.accuracy,
-                self._training(size, arm.reasoning_ratio),
+                self._studied(arm) or self._training(size, arm.reasoning_ratio),
                 flops,
                 basis,
                 tokens,
@@ -255,10 +259,10 @@ class Builder:
         """Return FLOPs and tokens per query of a measured arm, from what was measured of it."""
         if arm.mean_flops is not None:
             return arm.mean_flops, arm.mean_tokens, "measured"
-        nominal = nominal_size(self.evidence.table, size)
         if arm.mean_tokens is not None and arm.mean_tokens > 0:
             prompt = self.question.workload.prompt_tokens
-            return inference_flops(nominal, prompt, arm.mean_tokens), arm.mean_tokens, "lengths"
+            flops = inference_flops(self.network(size), prompt, arm.mean_tokens)
+            return flops, arm.mean_tokens, "lengths"
         return self._inference(size, "reasoning" if arm.reasoning_ratio else "ift")
 
     def searched(self, size: ModelSize, corpus: Corpus) -> Candidate:
@@ -284,7 +288,7 @@ class Builder:
         GRPO is costed for one pass over 10,000 prompts with 8 answers each, TOPS for the
         paper's 50,000 prompts at three efforts.
         """
-        nominal, workload = nominal_size(self.evidence.table, size), self.question.workload
+        nominal, workload = self.network(size), self.question.workload
         flops, tokens, _ = self._inference(size, "reasoning")
         answer = tokens or workload.reasoning_tokens
         if method is Method.GRPO:
@@ -324,11 +328,35 @@ class Builder:
             )
         )
 
+    def network(self, size: ModelSize) -> Network:
+        """Return the network that costs at a size are computed with."""
+        return network_at(nominal_size(self.evidence.table, size))
+
     def _training(self, size: ModelSize, ratio: float) -> Cost:
-        nominal = nominal_size(self.evidence.table, size)
-        workload = self.question.workload
-        spent = training_cost(nominal, ratio, workload, gpus=self.question.gpus)
-        return _cost(spent, token_share(ratio, workload.trace_ratio), network(nominal).basis)
+        known, workload = self.network(size), self.question.workload
+        spent = training_cost(known, ratio, workload, gpus=self.question.gpus)
+        return _cost(spent, token_share(ratio, workload.trace_ratio), known.basis)
+
+    def _studied(self, arm: OwnArm) -> Cost | None:
+        """Return what training took in the study, for the rows asked for; `None` without one."""
+        ref = arm.study
+        trained = None if ref is None else ref.view.training(ref.arm.model, ref.arm.label)
+        if trained is None:
+            return None
+        question, gpus = self.question, self.question.gpus
+        scale = (question.request.n_examples or trained.n_rows) / trained.n_rows
+        flops = scale * trained.flops
+        gpu_hours = gpus.gpu_hours(flops, MFU)
+        return Cost(
+            flops,
+            scale * trained.n_tokens,
+            token_share(arm.reasoning_ratio, question.workload.trace_ratio),
+            gpu_hours,
+            gpu_hours.scaled(1 / gpus.n),
+            gpus.usd(gpu_hours),
+            f"as counted in the study, for {scale * trained.n_rows:,.0f} rows",
+            "study",
+        )
 
     def _inference(
         self, size: ModelSize, recipe: PublishedRecipe
@@ -342,13 +370,14 @@ class Builder:
         workload, nominal = question.workload, nominal_size(table, size)
         if question.are_lengths_given:
             tokens = workload.reasoning_tokens if recipe == "reasoning" else workload.answer_tokens
-            return inference_flops(nominal, workload.prompt_tokens, tokens), tokens, "lengths"
+            flops = inference_flops(self.network(size), workload.prompt_tokens, tokens)
+            return flops, tokens, "lengths"
         within = table.sizes[0] <= nominal <= table.sizes[-1]
         for fit in self.evidence.fits if within else ():
             if (fit.task_type, fit.recipe) == (question.family, recipe):
                 flops = fit.flops(nominal)
                 # Two FLOPs per parameter and token, all of it decode: what the fit pays for.
-                return flops, flops / (2 * network(nominal).n_active_params), "published-fit"
+                return flops, flops / (2 * self.network(size).n_active_params), "published-fit"
         return None, None, None
 
     def _checked(self, candidate: Candidate, *, is_taught: bool = True) -> Candidate:

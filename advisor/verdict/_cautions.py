@@ -4,16 +4,18 @@ from collections.abc import Sequence
 
 from calibration.published import Conflict as PublishedConflict
 from calibration.published import load_conflicts
+from policies import ModelSize
 
+from .._recipe import Order, Recipe
 from .._recommendation import Conflict, RecommendationWarning
 from ..cost import memory_per_gpu, smallest_n_gpus
-from ..evidence import OwnEvidence
+from ..evidence import MeasuredStudy, OwnEvidence, arm_gap, own_evidence
 from ..inference import Estimate, difference, gain_at, nominal_size, within_range
 from ._comparison import Facts
 from ._draft import Draft
 from ._words import PAPER, points, short_points
 
-__all__ = ["conflicts", "warnings"]
+__all__ = ["conflicts", "study_not_used", "warnings"]
 
 _REASONING_ACTIONS = frozenset(
     {"reasoning", "mixed", "sequential", "distil", "tops", "rl_after_distillation", "grpo"}
@@ -22,6 +24,11 @@ _DEFAULT_LENGTHS = "TRL cuts at 1,024, LLaMA-Factory at 2,048, axolotl drops the
 _SMALL = 3_300_000_000
 """Up to here the mixture of short and long chains was tried: Qwen2.5-3B."""
 
+_GENERAL = ("general-oe", "general-mc")
+_NEVER_LAST = (
+    "never train IFT after reasoning: no gain, and it can cost the reasoning (a rule without "
+    "figures: arXiv 2509.22193 v1, vendor documentation)"
+)
 _FEW_ROWS = 100_000
 """Rows below which accuracies of the published corpora (300,000 and more) are told to be theirs."""
 
@@ -30,13 +37,15 @@ def warnings(draft: Draft, facts: Facts) -> tuple[list[RecommendationWarning], l
     """Return warnings, and the estimates whose figures they quote."""
     quoted: list[Estimate] = []
     found: dict[str, str] = {}
+    if facts.view is not None:
+        found |= _about_study(draft, facts)
+        found |= _about_samples(draft, facts) | _about_own(draft, facts)
+        found |= _about_published(draft, facts)
+        return [RecommendationWarning(code=code, text=text) for code, text in found.items()], []
     trains_reasoning = draft.action in _REASONING_ACTIONS
     if trains_reasoning:
         found["truncation"] = _truncation(draft, facts)
-    found["ift-after-reasoning"] = (
-        "never train IFT after reasoning: no gain, and it can cost the reasoning (a rule without "
-        "figures: arXiv 2509.22193 v1, vendor documentation)"
-    )
+    found["ift-after-reasoning"] = _NEVER_LAST
     if draft.action == "mixed":
         found["mixed-above-half"] = (
             "shuffled with more than 50% reasoning rows the model always reasons, and the short "
@@ -55,6 +64,57 @@ def warnings(draft: Draft, facts: Facts) -> tuple[list[RecommendationWarning], l
     found |= _about_published(draft, facts)
     found |= _about_memory(draft, facts)
     return [RecommendationWarning(code=code, text=text) for code, text in found.items()], quoted
+
+
+def study_not_used(study: MeasuredStudy, size: ModelSize | None) -> RecommendationWarning:
+    """Return that a study says nothing of a size."""
+    sizes = ", ".join(f"{name} ({ModelSize(n)})" for name, n in study.sizes.items())
+    return RecommendationWarning(
+        code="study-not-used",
+        text=f"{study.source} has {sizes}: it says nothing of {size}, and was not used",
+    )
+
+
+def _about_study(draft: Draft, facts: Facts) -> dict[str, str]:
+    """Return what to know of a choice among the recipes of a study."""
+    found: dict[str, str] = {}
+    view, chosen = facts.view, draft.chosen
+    if view is None:
+        return found
+    if view.n_seeds < 2:
+        found["one-seed"] = (
+            f"{view.source} trained one seed: intervals are over questions alone, and another seed "
+            "may lie outside of them"
+        )
+    if chosen is not None and chosen.recipe.reasoning_ratio > 0:
+        lost = [text for task_type in _GENERAL if (text := _lost(chosen.recipe, facts, task_type))]
+        if lost:
+            found["general-accuracy-loss"] = (
+                f"against direct answers of the same corpus {chosen.recipe.label} costs "
+                f"{' and '.join(lost)}"
+            )
+    found["ift-after-reasoning"] = _NEVER_LAST
+    if any(one.recipe.order is Order.REASONING_THEN_IFT for one in draft.candidates):
+        found["ift-after-reasoning"] = (
+            "arXiv 2509.22193 v1 advises against IFT after reasoning, without figures; here it was "
+            "measured, and its figures decide"
+        )
+    return found
+
+
+def _lost(recipe: Recipe, facts: Facts, task_type: str) -> str:
+    """Return what a recipe is shown to lose on a task type that was not asked for, if it does."""
+    view = facts.view
+    if view is None or task_type == facts.question.task_type:
+        return ""
+    own = own_evidence(view.cells(task_type), task_type, recipe.size, view=view)
+    key = (recipe.reasoning_ratio, recipe.order)
+    mine = next((arm for arm in own.arms if (arm.reasoning_ratio, arm.order) == key), None)
+    ift = own.find(0.0)
+    if mine is None or ift is None:
+        return ""
+    gap, _ = arm_gap(mine, ift, own.tasks, ())
+    return f"{points(gap)} on {task_type}" if gap.is_below(0.0) else ""
 
 
 def _truncation(draft: Draft, facts: Facts) -> str:
@@ -113,7 +173,7 @@ def _about_samples(draft: Draft, facts: Facts) -> dict[str, str]:
             f"an arm of yours has {smallest} answers: the intervals are shown, and the verdict is "
             "only a leaning; 5 points need 737 questions, 3 points 2,056"
         )
-    if facts.question.task_type == "math-oe":
+    if facts.question.task_type == "math-oe" and facts.view is None:
         found["aime-sized"] = (
             "AIME's 30 questions decide nothing (standard error up to 9 points): take many samples "
             "of each, or more questions"
@@ -220,10 +280,11 @@ def _about_memory(draft: Draft, facts: Facts) -> dict[str, str]:
     gpus = facts.question.gpus
     tokens = facts.sequence_tokens(draft.chosen.recipe.reasoning_ratio)
     size = nominal_size(facts.evidence.table, draft.chosen.size)
-    need = memory_per_gpu(size, sequence_tokens=tokens, gpus=gpus)
+    known = facts.build.network(draft.chosen.size)
+    need = memory_per_gpu(known, sequence_tokens=tokens, gpus=gpus)
     if need.fits:
         return {}
-    enough = smallest_n_gpus(size, sequence_tokens=tokens, gpus=gpus)
+    enough = smallest_n_gpus(known, sequence_tokens=tokens, gpus=gpus)
     cure = "no number of them is enough; shorten the rows" if enough is None else f"take {enough}"
     return {
         "memory": f"full fine-tuning of {size} on {gpus} may need "
@@ -251,7 +312,8 @@ def conflicts(draft: Draft, facts: Facts, cells: Sequence[str]) -> list[Conflict
 
 def _matters(conflict: PublishedConflict, draft: Draft, facts: Facts, cells: Sequence[str]) -> bool:
     topics = set(conflict.topics)
-    if "test-time" in topics or draft.action == "abstain":
+    # What a study measured needs no rule of the literature, and disagrees with none here.
+    if "test-time" in topics or draft.action == "abstain" or facts.view is not None:
         return False
     trains = draft.action in _REASONING_ACTIONS
     if "numbers" in topics:

@@ -90,8 +90,11 @@ def _variants(draft: Draft, facts: Facts) -> Iterator[_Variant]:
     names = {"general": "general", "math-centric": "math"}
     for corpus, name in names.items():
         if corpus != request.corpus:
+            what = f"your corpus is like the published {corpus} one"
+            if facts.view is not None:
+                what = f"the students of {facts.view.source} are those of its {name} corpus"
             yield _Variant(
-                f"your corpus is like the published {corpus} one",
+                what,
                 f"--corpus {name}",
                 {"corpus": corpus},
             )

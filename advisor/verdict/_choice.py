@@ -56,7 +56,8 @@ def _decide_at(draft: Draft, facts: Facts, size: ModelSize, *, may_grow: bool = 
         draft.compared, draft.gain = comparison, facts.belief(comparison)
         _list(draft, facts, comparison)
         draft.reasons.append(gain_reason(facts.question.task_type, comparison))
-    if own.is_comparable and (comparison is None or measured_mixtures_of(own)):
+    has_choice = comparison is None or own.is_study or measured_mixtures_of(own)
+    if own.is_comparable and has_choice:
         decide_among_measured(draft, facts, size)
     elif comparison is None:
         _list_unsupported(draft, facts, size)
@@ -120,6 +121,8 @@ def _points_elsewhere(comparison: Comparison, other: Comparison) -> bool:
 
 def _list(draft: Draft, facts: Facts, comparison: Comparison) -> None:
     build, size, corpus = facts.build, comparison.size, comparison.corpus
+    if comparison.own is not None and comparison.own.is_study:
+        return  # All its recipes are listed; the others are not what was studied.
     sequential = build.mixture(size, corpus, Order.IFT_THEN_REASONING)
     mixed = build.mixture(size, corpus, Order.MIXED)
     draft.candidates += [comparison.ift, sequential, mixed, comparison.reasoning]

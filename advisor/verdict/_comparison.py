@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from policies import ModelSize
 
 from .._recipe import Corpus
-from ..evidence import OwnEvidence, PublishedEvidence, own_evidence
+from .._request import SMALLEST
+from ..evidence import OwnEvidence, PublishedEvidence, StudyView, own_evidence
 from ..inference import (
     NO_ESTIMATE,
     Basis,
@@ -76,10 +77,11 @@ class Facts:
     Attributes:
         question: The question.
         evidence: Published figures.
-        cells: The user's cells.
+        cells: The user's cells, those of a study apart.
         records: The answers behind them.
         pairs: The user's pairs of pure recipes, by size.
         build: Maker of candidates.
+        view: The study that some of the cells are of.
     """
 
     question: Question
@@ -88,13 +90,15 @@ class Facts:
     records: "tuple[OutcomeRecord, ...]"
     pairs: tuple[Measured, ...]
     build: Builder
+    view: StudyView | None = None
     _own: dict[ModelSize, OwnEvidence] = field(default_factory=dict[ModelSize, OwnEvidence])
 
     def own_at(self, size: ModelSize) -> OwnEvidence:
         """Return the user's evidence at a size."""
         if size not in self._own:
-            task_type = self.question.task_type
-            self._own[size] = own_evidence(self.cells, task_type, size, self.records)
+            task_type, view = self.question.task_type, self.view
+            cells = self.cells if view is None else (*self.cells, *view.cells(task_type))
+            self._own[size] = own_evidence(cells, task_type, size, self.records, view)
         return self._own[size]
 
     def sequence_tokens(self, reasoning_ratio: float) -> int:
@@ -111,7 +115,9 @@ class Facts:
         limit = None if cap is None else nominal_size(table, cap)
         measured = {pair.size for pair in self.pairs}
         known = {nominal_size(table, size) for size in measured} | set(table.sizes)
-        if self.question.family is None:
+        # Published models were asked other questions than those that are too small to be published.
+        is_small = any(size.n_params < SMALLEST for size in measured)
+        if self.question.family is None or is_small or self.view is not None:
             known = measured
         return sorted(size for size in known if limit is None or size <= limit)
 
@@ -124,10 +130,11 @@ class Facts:
         own = self.own_at(size)
         ift, reasoning = own.find(0.0), own.find(1.0)
         if ift is not None and reasoning is not None:
+            built = self.build.own(size, ift)
             return Comparison(
                 size,
-                "own",
-                self.build.own(size, ift),
+                built.recipe.corpus,
+                built,
                 self.build.own(size, reasoning),
                 own.gain,
                 own,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from policies import ModelSize
 
-from ..inference import difference, expected_loss, nominal_size
+from ..inference import difference, expected_loss, nominal_size, within_range
 from ._candidate import Candidate
 from ._comparison import Comparison, Facts
 from ._draft import Draft
@@ -63,13 +63,15 @@ def look_for_larger(draft: Draft, facts: Facts, comparison: Comparison) -> Candi
             tied.append(there.ift)
     draft.larger = _first_allowed(reached)
     draft.tied = None if reached else _first_allowed(tied)
-    draft.reasons.append(larger_ift_reason(comparison, draft.larger, draft.tied, table))
+    if comparison.own is not None or within_range(table, comparison.size):
+        draft.reasons.append(larger_ift_reason(comparison, draft.larger, draft.tied, table))
     draft.candidates += [one for one in (draft.larger, draft.tied) if one is not None]
     return draft.larger
 
 
 def _larger_sizes(facts: Facts, comparison: Comparison) -> list[ModelSize]:
-    if comparison.own is not None:
+    # Models outside the published sizes were asked other questions than the published ones.
+    if comparison.own is not None or not within_range(facts.evidence.table, comparison.size):
         return [pair.size for pair in facts.pairs if pair.size > comparison.size]
     asked = nominal_size(facts.evidence.table, comparison.size)
     return [size for size in facts.evidence.table.sizes if size > asked]

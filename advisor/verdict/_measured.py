@@ -1,5 +1,6 @@
 """A choice among recipes that the user trained and measured, mixtures among them."""
 
+import math
 from typing import NamedTuple
 
 from policies import ModelSize
@@ -52,18 +53,25 @@ def measured_mixtures_of(own: OwnEvidence) -> list[OwnArm]:
 
 
 def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
-    """Choose among the measured recipes that fit the budgets.
+    """Choose among the measured recipes that fit the budgets, by figures and not by a rule.
 
     The cheapest is taken that is expected to lose no more than the tolerance against any other;
     with the objective accuracy the most accurate of these. If none is so safe, the cheapest that is
-    not shown to be worse than another; unless that is direct answers, whose doubt is the same as
+    not shown to be worse than another, in a study of those within the tolerance of the safest; unless that is direct answers, whose doubt is the same as
     for a pair of pure recipes: then the verdict is to abstain.
+
+    IFT after reasoning is never chosen from cells of the user's own, as the paper's first version
+    advises; in a study, where all recipes were measured alike, it counts by its figures.
     """
     own, question = facts.own_at(size), facts.question
     draft.is_measured_choice = True
     if draft.compared is None:
         draft.gain = own.gain
-    arms = [arm for arm in own.arms if arm.order is not Order.REASONING_THEN_IFT]
+    arms = [
+        arm
+        for arm in own.arms
+        if arm.order is not Order.REASONING_THEN_IFT or arm.study is not None
+    ]
     built = [(arm, facts.build.own(size, arm)) for arm in arms]
     fits = [(arm, one) for arm, one in built if one.is_feasible]
     if not fits:
@@ -73,12 +81,16 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     order = sorted(found, key=lambda one: _price(one, question.objective))
     chosen = next((one for one in order if one.loss <= question.tolerance), None)
     if chosen is None:
-        chosen = next(one for one in order if not one.is_beaten)
+        # Pairs over different seeds may beat each other in a circle.
+        safest = min(found, key=lambda one: one.loss)
+        most = safest.loss + question.tolerance if own.is_study else math.inf
+        near = (one for one in order if not one.is_beaten and one.loss <= most)
+        chosen = next(near, safest)
         draft.is_leaning = True
         if chosen.arm.reasoning_ratio == 0 and len(found) > 1:
             best = min(found, key=lambda one: one.loss)
             draft.regret = best.loss
-            draft.abstain(best.candidate, undecided_recipes(best.candidate, best.loss))
+            draft.abstain(best.candidate, undecided_recipes(best.candidate, best.arm, best.loss))
             return
     draft.regret = chosen.loss
     draft.is_leaning = draft.is_leaning or chosen.is_open or chosen.arm.n < FEW_ANSWERS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from policies import Mode, ModelSize
 
 from .._recommendation import NextMeasurement
-from ..evidence import OwnEvidence
+from ..evidence import OwnEvidence, StudyView
 from ..inference import (
     NO_ESTIMATE,
     Estimate,
@@ -17,7 +17,7 @@ from ..inference import (
     value_of_sample,
     within_range,
 )
-from ._candidate import Candidate
+from ._candidate import Candidate, unique
 from ._comparison import Facts
 from ._draft import Draft
 
@@ -58,6 +58,8 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
         return []
     if question.teacher is None and not facts.own_at(size).is_comparable:
         return [] if facts.pass_rate is not None else [_signal(facts, size)]
+    if facts.view is not None and facts.own_at(size).is_study:
+        return _seeds(draft, facts.view, facts.own_at(size))
     prior, most = prior_of(draft, facts), _most_valuable(draft)
     found = [
         _pair(facts, prior, one, size, most)
@@ -74,6 +76,27 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
     if chosen is not None and is_mixture and chosen.accuracy.value is None:
         found.append(_mixture(facts, chosen, size))
     return found
+
+
+def _seeds(draft: Draft, view: StudyView, own: OwnEvidence) -> list[NextMeasurement]:
+    """Return that a study needs more seeds, where its recipes are not told apart.
+
+    One more seed of every recipe at the size is what its FLOPs are for.
+    """
+    if draft.chosen is not None and not draft.is_leaning:
+        return []
+    return [
+        NextMeasurement(
+            text=f"more than the {view.n_seeds} seeds of {view.source}: recipes that are not told "
+            "apart differ by less than its seeds do, or by less than its questions show",
+            commands=(),
+            n_questions=max(arm.n for arm in own.arms) // view.n_seeds,
+            train_flops=sum(one.cost.flops for one in unique(draft.candidates)),
+            measure_flops=None,
+            value=None,
+            value_per_exaflop=None,
+        )
+    ]
 
 
 def _sizes(facts: Facts, target: ModelSize) -> list[ModelSize]:

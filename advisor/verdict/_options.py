@@ -5,7 +5,7 @@ from string import ascii_uppercase
 
 from .._recommendation import Accuracy, CostRange, MemoryNeed, RecipeOption
 from ..cost import Range, memory_per_gpu, smallest_n_gpus
-from ..inference import Point, front_probabilities, nominal_size
+from ..inference import Point, front_probabilities
 from ._candidate import Candidate
 from ._comparison import Facts
 
@@ -44,9 +44,10 @@ def options(candidates: Sequence[Candidate], facts: Facts) -> tuple[RecipeOption
 
 def cost_formula(candidates: Sequence[Candidate]) -> str:
     """Return how the costs of supervised training came about, the same way for all."""
+    studied = next((one.cost.formula for one in candidates if one.cost.basis == "study"), "")
     known = [one for one in candidates if one.cost.over_six_nd is not None]
-    if not known:
-        return ""
+    if studied or not known:
+        return studied
     ratios = [one.cost.over_six_nd or 0.0 for one in known]
     text = "matrix products of each size with causal attention; full fine-tuning"
     guessed = sorted({one.size for one in known if one.cost.basis != "exact"})
@@ -98,11 +99,11 @@ def _memory(one: Candidate, facts: Facts) -> tuple[MemoryNeed, ...]:
     """Return what one GPU holds, for full fine-tuning and LoRA, one longest row at a time."""
     question = facts.question
     tokens = facts.sequence_tokens(one.recipe.reasoning_ratio)
-    nominal = nominal_size(facts.evidence.table, one.size)
+    known = facts.build.network(one.size)
     needs: list[MemoryNeed] = []
     for method in ("full", "lora"):
-        need = memory_per_gpu(nominal, sequence_tokens=tokens, gpus=question.gpus, method=method)
-        enough = smallest_n_gpus(nominal, sequence_tokens=tokens, gpus=question.gpus, method=method)
+        need = memory_per_gpu(known, sequence_tokens=tokens, gpus=question.gpus, method=method)
+        enough = smallest_n_gpus(known, sequence_tokens=tokens, gpus=question.gpus, method=method)
         needs.append(
             MemoryNeed(
                 method=method,

@@ -18,6 +18,8 @@ def plan(draft: Draft, facts: Facts) -> list[Stage]:
     if chosen is None:
         return []
     size, task, recipe = str(chosen.size), question.task_type, chosen.recipe
+    if chosen.cost.basis == "study":
+        return _studied(draft)
     tokens = facts.sequence_tokens(recipe.reasoning_ratio)
     measure = _measure(task, size, recipe.label, recipe.reasoning_ratio, tokens)
     is_there = draft.action == "ift" and question.have == "ift"
@@ -39,6 +41,14 @@ def plan(draft: Draft, facts: Facts) -> list[Stage]:
         title = "measure what was trained, and compare it with what you had"
     stages.append(Stage(title=title, command=measure))
     return stages
+
+
+def _studied(draft: Draft) -> list[Stage]:
+    """Return where the cell of a study's recipe is, which has been trained there."""
+    chosen = draft.chosen
+    refs = () if chosen is None else chosen.accuracy.refs
+    title = "the study trained this recipe: its seeds, and what they were measured to do"
+    return [Stage(title=title, command=f"advisor tables show {ref.id}") for ref in refs]
 
 
 def _data_stages(draft: Draft, facts: Facts, export: str, folder: str) -> list[Stage]:

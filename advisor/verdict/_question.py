@@ -1,5 +1,6 @@
 """A question with every answer filled in, and where each answer comes from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from calibration.published import PublishedCorpus, PublishedTable
@@ -7,16 +8,22 @@ from policies import TASK_TYPES, ModelSize, UnknownNameError
 
 from .._recipe import Corpus
 from .._recommendation import Assumption
-from .._request import Have, Objective, RecommendationRequest
-from ..cost import Gpus, Workload, default_gpus
-from ..evidence import OwnEvidence, PublishedEvidence
+from .._request import SMALLEST, Have, Objective, RecommendationRequest, size_out_of_range
+from ..cost import Gpus, Network, Workload, default_gpus, inference_flops, network_at
+from ..evidence import OwnEvidence, PublishedEvidence, StudyView
 
-__all__ = ["Question", "check_task", "resolve"]
+__all__ = ["Question", "check_sizes", "check_task", "resolve"]
 
 _CORPORA: tuple[PublishedCorpus, ...] = ("general", "math-centric")
 _TOLERANCE = 0.01
 _OWN_LENGTHS = "your measured answers"
+_STUDIED: Mapping[str, Corpus] = {"general": "general", "math": "math-centric", "code": "code"}
+"""The paper's names of corpora that a study may have."""
+
+_HALVINGS = 40
 _HORIZON_DAYS = 365.0
+_NEAR = 0.10
+"""Sizes within this share of a measured one are that size, as in `advisor.evidence`."""
 NO_TEACHER = "none"
 _USUAL_TEACHER = "Qwen3-235B-A22B"
 """The teacher of arXiv 2509.22193v2, section 2.1."""
@@ -101,12 +108,35 @@ def check_task(request: RecommendationRequest, table: PublishedTable, own: froze
         raise error
 
 
+def check_sizes(request: RecommendationRequest, measured: Mapping[int, str]) -> None:
+    """Refuse sizes below the smallest that anything is published near, unless cells reach them.
+
+    Args:
+        request: The request.
+        measured: Sizes of the cells, in parameters, and what to call them.
+
+    Raises:
+        InvalidInputError: A size lies below 0.1B, and outside the measured ones.
+    """
+    low, high = min(measured, default=SMALLEST), max(measured, default=0)
+    for name, size in (("size", request.size), ("max_size", request.max_size)):
+        if size is None or size.n_params >= SMALLEST:
+            continue
+        if low * (1 - _NEAR) <= size.n_params <= high * (1 + _NEAR):
+            continue
+        small = [n for n in sorted(measured) if n < SMALLEST]
+        hint = f"the table given has {', '.join(measured[n] for n in small)}" if small else ""
+        raise size_out_of_range(name, size, hint)
+
+
 def resolve(
     request: RecommendationRequest,
     evidence: PublishedEvidence,
     own: OwnEvidence,
     *,
+    shape: OwnEvidence | None = None,
     has_pairs: bool = False,
+    view: StudyView | None = None,
 ) -> Question:
     """Fill in what was not said.
 
@@ -114,18 +144,23 @@ def resolve(
         request: What was said.
         evidence: Published figures.
         own: The user's cells at the asked size, which lengths are taken from.
+        shape: What lengths are taken from instead.
         has_pairs: The user measured a pair of recipes at some size.
+        view: The study that some of the cells are of.
     """
     table = evidence.table
     corpus: Corpus = request.corpus or ("own" if own.is_comparable or has_pairs else "general")
+    if view is not None:
+        corpus = _STUDIED.get(view.corpus, "own")
     published: list[PublishedCorpus] = [one for one in _CORPORA if one == corpus]
     family = request.task_type if request.task_type in table.task_types else None
     is_proxy = family is None and request.answer_format is not None
     if is_proxy:
         family = f"general-{request.answer_format}"
-    workload, lengths = _workload(request, own)
+    workload, lengths = _workload(request, own if shape is None else shape, view)
     gpus = _gpus(request)
-    teacher = None if request.teacher == NO_TEACHER else request.teacher or _USUAL_TEACHER
+    usual = _USUAL_TEACHER if view is None else f"the teacher of {view.source}"
+    teacher = None if request.teacher == NO_TEACHER else request.teacher or usual
     question = Question(
         request=request,
         size=request.size,
@@ -138,7 +173,9 @@ def resolve(
         objective=request.objective or "balanced",
         tolerance=_TOLERANCE if request.tolerance is None else request.tolerance,
         workload=workload,
-        are_lengths_given=request.answer_tokens is not None or lengths == _OWN_LENGTHS,
+        are_lengths_given=request.answer_tokens is not None
+        or lengths == _OWN_LENGTHS
+        or (view is not None and lengths != ""),
         gpus=gpus,
         queries_per_day=request.queries_per_day,
         horizon_days=request.horizon_days or _HORIZON_DAYS,
@@ -146,10 +183,12 @@ def resolve(
         have=request.have or "base",
         assumptions=(),
     )
-    return _with_assumptions(question, own, lengths)
+    return _with_assumptions(question, lengths, view)
 
 
-def _workload(request: RecommendationRequest, own: OwnEvidence) -> tuple[Workload, str]:
+def _workload(
+    request: RecommendationRequest, own: OwnEvidence, view: StudyView | None
+) -> tuple[Workload, str]:
     """Return the workload, and where its lengths come from ("" for the defaults)."""
     default = Workload()
     answer, ratio, source = request.answer_tokens, request.trace_ratio, ""
@@ -165,14 +204,30 @@ def _workload(request: RecommendationRequest, own: OwnEvidence) -> tuple[Workloa
             answer = round(short, 2)
         if ratio is None:
             ratio = round(max(long / short, 0.01), 3)
-        source = source or _OWN_LENGTHS
+        source = source or (_OWN_LENGTHS if view is None else f"answers measured in {view.source}")
+    rows = default.n_rows if view is None else view.n_rows
+    prompt = default.prompt_tokens
+    ref = None if ift is None else ift.study
+    if view is not None and ref is not None and ift is not None and ift.mean_flops and short:
+        known = network_at(ModelSize(view.sizes[ref.arm.model]))
+        prompt = _prompt(known, ift.mean_flops, short)
     workload = Workload(
-        n_rows=request.n_examples or default.n_rows,
-        prompt_tokens=request.prompt_tokens or default.prompt_tokens,
+        n_rows=request.n_examples or rows,
+        prompt_tokens=request.prompt_tokens or prompt,
         answer_tokens=answer or default.answer_tokens,
         trace_ratio=ratio or default.trace_ratio,
     )
     return workload, source
+
+
+def _prompt(known: Network, mean_flops: float, answer_tokens: float) -> float:
+    """Return the prompt length whose answers cost what was measured, by bisection."""
+    low, high = 1.0, 4096.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_low = inference_flops(known, middle, answer_tokens) < mean_flops
+        low, high = (middle, high) if is_low else (low, middle)
+    return round(low, 1)
 
 
 def _gpus(request: RecommendationRequest) -> Gpus:
@@ -182,7 +237,7 @@ def _gpus(request: RecommendationRequest) -> Gpus:
     return Gpus.parse(str(gpus), usd_per_hour=request.gpu_price)
 
 
-def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Question:
+def _with_assumptions(question: Question, lengths: str, view: StudyView | None) -> Question:
     """Return the question with the list of its answers, in the order of the command line."""
     request, workload = question.request, question.workload
     given = request.given
@@ -194,7 +249,10 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
     if request.size is None:
         say("size", "any", True, "every published size is compared")
     else:
-        say("size", request.size, True, "the size to train")
+        names = {} if view is None else {n: name for name, n in view.sizes.items()}
+        name = names.get(request.size.n_params)
+        size_text = "the size to train" if name is None else f"the size to train, {name}"
+        say("size", request.size, True, size_text)
     cap = "none" if question.cap is None else question.cap
     larger = "what may be trained and served; --max-size, or --size any, lifts it"
     say("max-size", cap, "max_size" in given, larger)
@@ -206,7 +264,10 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
         "code": "no accuracy is published for a code corpus",
         "own": "no published corpus speaks for it",
     }[question.corpus]
-    if not is_said and question.other is not None:
+    if view is not None:
+        said = "" if "corpus" in given else " (not said, so taken)"
+        corpus_text = f"students of {view.source} trained on its {view.corpus} corpus{said}"
+    elif not is_said and question.other is not None:
         corpus_text = (
             f"figures and costs are of the {question.corpus} corpus; what decides counts "
             f"{question.corpus} and {question.other} at equal odds"
@@ -232,9 +293,14 @@ def _with_assumptions(question: Question, own: OwnEvidence, lengths: str) -> Que
     teacher_text = "writes direct answers and traces; its own cost is not counted"
     if question.teacher is None:
         teacher_text = "nobody writes traces"
+    if view is not None and question.teacher is not None:
+        teacher_text = "wrote both answers to every training question; its own cost is not counted"
     say("teacher", question.teacher or NO_TEACHER, "teacher" in given, teacher_text)
     say("have", question.have, "have" in given, "what training starts from")
-    say("n-examples", f"{workload.n_rows:,}", "n_examples" in given, "rows, one epoch")
+    rows_text = "rows, one epoch" if view is None else "rows of each stage, as in the study"
+    if view is not None and "n_examples" in given:
+        rows_text = "rows; costs of the study's recipes are scaled to them"
+    say("n-examples", f"{workload.n_rows:,}", "n_examples" in given, rows_text)
     shape = (
         f"prompts of {workload.prompt_tokens:g}, direct answers of {workload.answer_tokens:g} "
         f"tokens, traces {workload.trace_ratio:g}x as long"

@@ -70,6 +70,10 @@ def gain_reason(task_type: str, comparison: "Comparison") -> Reason:
     if comparison.own is not None:
         paired = "question by question" if comparison.own.is_paired else "unpaired"
         where = f"your measurements, {paired}"
+        if comparison.own.is_study:
+            ref = next(arm.study for arm in comparison.own.arms if arm.study is not None)
+            by = "paired by seed and question" if comparison.own.is_paired else "unpaired"
+            where = f"{ref.view.source}, {ref.view.corpus} corpus, {ref.arm.model}, {by}"
     return Reason(
         code=code,
         text=f"{comparison.size} on {task_type} ({where}): IFT "
@@ -337,11 +341,11 @@ def larger_ift_reason(
     )
 
 
-def undecided_recipes(candidate: Candidate, loss: float) -> Reason:
+def undecided_recipes(candidate: Candidate, arm: OwnArm, loss: float) -> Reason:
     """Return that no measured recipe is safe enough to be chosen."""
     return Reason(
         code="too-uncertain",
-        text=f"none of your measured recipes is shown to be best: even {candidate.recipe.label}, "
+        text=f"none of {_whose(arm)} is shown to be best: even {candidate.recipe.label}, "
         f"which loses least, is expected to lose {100 * loss:.1f} points against another",
         cells=cells_of(candidate.accuracy),
     )
@@ -351,11 +355,17 @@ def measured_recipes(candidate: Candidate, chosen: OwnArm, best: OwnArm, loss: f
     """Return the choice among recipes that the user measured."""
     return Reason(
         code="measured-recipes",
-        text=f"of your measured recipes that fit, {candidate.recipe.label} has "
+        text=f"of {_whose(chosen)} that fit, {candidate.recipe.label} has "
         f"{percent(chosen.accuracy)} and the most accurate {percent(best.accuracy)}; it is expected "
         f"to lose {100 * loss:.1f} points at most against any of them",
         cells=cells_of(chosen.accuracy, best.accuracy),
     )
+
+
+def _whose(arm: OwnArm) -> str:
+    if arm.study is None:
+        return "your measured recipes"
+    return f"the recipes measured in {arm.study.view.source}"
 
 
 def keep_model() -> Reason:

@@ -1,7 +1,10 @@
 """Put a recommendation together: verdict, options, evidence, cautions, and what comes next."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from policies import ModelSize
 
 from .._recipe import Order, Recipe
 from .._recommendation import (
@@ -10,11 +13,19 @@ from .._recommendation import (
     Recommendation,
     Verdict,
 )
-from .._request import RecommendationRequest
-from ..evidence import OwnEvidence, PublishedEvidence, check_cells, own_evidence, own_pairs
+from .._request import SMALLEST, RecommendationRequest
+from ..evidence import (
+    MeasuredStudy,
+    OwnEvidence,
+    PublishedEvidence,
+    StudyView,
+    check_cells,
+    own_evidence,
+    own_pairs,
+)
 from ..inference import Estimate, difference
 from ._candidate import Builder, Candidate, unique
-from ._cautions import conflicts, warnings
+from ._cautions import conflicts, study_not_used, warnings
 from ._changes import changes
 from ._choice import decide
 from ._comparison import Facts
@@ -23,7 +34,7 @@ from ._methods import advise_methods
 from ._next import next_measurements, prior_of
 from ._options import cost_formula, letter, listed, options
 from ._plan import plan
-from ._question import check_task, resolve
+from ._question import check_sizes, check_task, resolve
 from ._reasons import fallback_reason, keep_model
 from ._verdict_text import confidence, verdict_text
 
@@ -38,6 +49,7 @@ def recommend(
     *,
     cells: "Sequence[Cell]" = (),
     records: "Sequence[OutcomeRecord]" = (),
+    study: MeasuredStudy | None = None,
     evidence: PublishedEvidence | None = None,
 ) -> Recommendation:
     """Recommend a training recipe for a size and a task type.
@@ -50,6 +62,9 @@ def recommend(
             size outrank published figures; pairs of recipes at smaller sizes move them.
         records: The answers behind the cells; where they hold both arms of a comparison, it is
             made question by question.
+        study: A study of recipes, see `advisor.study`: at its sizes the choice is among the recipes
+            that it measured, by their figures. Its students of the asked corpus count, by
+            default of its first. A study of sizes below 0.1B says nothing of larger ones.
         evidence: Published figures; `None` takes those that ship with the package.
 
     Returns:
@@ -58,8 +73,10 @@ def recommend(
         or published supports a choice, or nothing fits the budgets.
 
     Raises:
-        UnknownNameError: The task type is unknown and its format was not said.
-        InvalidInputError: A cell's accuracy is impossible, or a budget in money has no price.
+        UnknownNameError: The task type is unknown and its format was not said, or the study has
+            no such corpus.
+        InvalidInputError: A cell's accuracy is impossible, a budget in money has no price, or a
+            size lies below 0.1B and no cell reaches it.
 
     Example:
         >>> from policies import ModelSize
@@ -69,16 +86,39 @@ def recommend(
     """
     shipped = PublishedEvidence.shipped() if evidence is None else evidence
     check_cells(cells)
-    check_task(request, shipped.table, frozenset(cell.task_type for cell in cells))
+    measured = {cell.task_type for cell in cells}
+    measured.update(() if study is None else study.task_types)
+    check_task(request, shipped.table, frozenset(measured))
+    check_sizes(request, _measured_sizes(cells, study))
+    used = study if study is not None and _speaks_for(study, request) else None
 
     def ask(asked: RecommendationRequest, with_cells: "tuple[Cell, ...]") -> tuple[Draft, Facts]:
-        facts = _facts(asked, with_cells, tuple(records), shipped)
+        view = None if used is None else used.on(asked.corpus or used.corpora[0])
+        facts = _facts(asked, with_cells, tuple(records), shipped, view)
         return decide(facts), facts
 
     draft, facts = ask(request, tuple(cells))
     _set_fallback(draft, facts)
     document = _document(draft, facts)
+    if study is not None and used is None:
+        unused = study_not_used(study, request.size)
+        document = document.model_copy(update={"warnings": (unused, *document.warnings)})
     return document.model_copy(update={"changes": tuple(changes(draft, facts, ask))})
+
+
+def _measured_sizes(cells: "Sequence[Cell]", study: MeasuredStudy | None) -> dict[int, str]:
+    """Return the sizes that were measured, in parameters, and what to call them."""
+    found = {cell.size: str(ModelSize(cell.size)) for cell in cells if cell.size}
+    if study is not None:
+        found |= {n: f"{name} ({ModelSize(n)})" for name, n in study.sizes.items()}
+    return found
+
+
+def _speaks_for(study: MeasuredStudy, request: RecommendationRequest) -> bool:
+    """Return whether a study says something of a size: no small model does of a published one."""
+    if request.size is None or request.size.n_params < SMALLEST:
+        return True
+    return max(study.sizes.values()) >= SMALLEST
 
 
 def _facts(
@@ -86,13 +126,32 @@ def _facts(
     cells: "tuple[Cell, ...]",
     records: "tuple[OutcomeRecord, ...]",
     evidence: PublishedEvidence,
+    view: StudyView | None,
 ) -> Facts:
+    task_type, size = request.task_type, request.size
+    every = cells if view is None else (*cells, *view.cells(task_type))
     own = OwnEvidence()
-    if request.size is not None:
-        own = own_evidence(cells, request.task_type, request.size, records)
-    pairs = tuple(own_pairs(cells, request.task_type))
-    question = resolve(request, evidence, own, has_pairs=bool(pairs))
-    return Facts(question, evidence, cells, records, pairs, Builder(question, evidence))
+    if size is not None:
+        own = own_evidence(every, task_type, size, records, view)
+    pairs = tuple(
+        pair
+        for pair in own_pairs(every, task_type, view)
+        if size is None or size.n_params < SMALLEST or pair.size.n_params >= SMALLEST
+    )
+    shape = own
+    if view is not None and not own.arms:
+        shape = own_evidence(every, task_type, _nearest(view, size), view=view)
+    question = resolve(request, evidence, own, shape=shape, has_pairs=bool(pairs), view=view)
+    builder = Builder(question, evidence)
+    return Facts(question, evidence, cells, records, pairs, builder, view)
+
+
+def _nearest(view: StudyView, size: ModelSize | None) -> ModelSize:
+    """Return the size of a study that is nearest to another; its smallest to none."""
+    sizes = sorted(view.sizes.values())
+    if size is None:
+        return ModelSize(sizes[0])
+    return ModelSize(min(sizes, key=lambda n: abs(math.log(n / size.n_params))))
 
 
 def _set_fallback(draft: Draft, facts: Facts) -> None:

@@ -121,6 +121,8 @@ def _from_base(facts: Facts, comparison: Comparison) -> list[Way]:
     sequential = build.mixture(comparison.size, comparison.corpus, Order.IFT_THEN_REASONING)
     ways = [Way("sequential", sequential, most_of_the_gain()), *_mixed(facts, comparison)]
     full = Way("reasoning", comparison.reasoning, largest_figure(comparison), by_rule=False)
+    if facts.view is not None:
+        return [full]  # A study chooses by figures, and it has none of mixtures at this size.
     if question.objective == "accuracy":
         return [full, *ways]
     if _serving_decides(facts, sequential, ways[1].candidate):

@@ -5,7 +5,7 @@ import builtins
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from policies.sandbox import Limits, find_code, require_isolation, run_tests
+from policies.sandbox import Limits, bound_names, find_code, require_isolation, run_tests
 
 from ._grader import Grade
 
@@ -98,7 +98,7 @@ def _plan(gold: CodeGold) -> tuple[str, list[str]]:
     text = gold.test
     if entry and "check" in defined and not any(map(_is_check, test.body)):
         text = f"{text}\n\ncheck({entry})\n"
-    own = _bound_names(test) | _bound_names(prompt)
+    own = bound_names(test) | bound_names(prompt)
     used = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} - own
     names = used - set(dir(builtins))
     if entry:
@@ -118,20 +118,3 @@ def _is_check(node: ast.stmt) -> bool:
         and isinstance(node.value.func, ast.Name)
         and node.value.func.id == "check"
     )
-
-
-def _bound_names(tree: ast.AST) -> set[str]:
-    """Return the names that code binds itself, in whatever scope."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-    return names

@@ -6,7 +6,7 @@ Both answers are written for the *same* question, the paired-supervision design 
 
 from .questions import PocketQuestion, options_up_to_answer
 
-__all__ = ["ANSWER_PREFIX", "write_answer", "write_trace"]
+__all__ = ["ANSWER_PREFIX", "write_answer", "write_steps", "write_trace"]
 
 ANSWER_PREFIX = "Answer: "
 
@@ -23,8 +23,12 @@ def write_trace(question: PocketQuestion) -> str:
     learnable at this scale: naming the matching letter at once needs a look-up by content that
     had not formed when everything else was learned.
     """
+    trace = f"So {write_steps(question)}"
+    return f"{trace}; {options_up_to_answer(question)}." if question.options else f"{trace}."
+
+
+def write_steps(question: PocketQuestion) -> str:
+    """Return every step with its result, in order, without what stands around them."""
     is_arithmetic = question.task_type in ("math-oe", "math-mc")
     equals, separator = ("=", "; ") if is_arithmetic else (" is ", ", ")
-    lines = [f"{step.text}{equals}{step.result}" for step in question.steps]
-    trace = f"So {separator.join(lines)}"
-    return f"{trace}; {options_up_to_answer(question)}." if question.options else f"{trace}."
+    return separator.join(f"{step.text}{equals}{step.result}" for step in question.steps)

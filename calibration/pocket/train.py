@@ -48,15 +48,16 @@ _EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
 
 @dataclass(frozen=True, slots=True)
 class PairedExample:
-    """Token ids of one question with both answers.
+    """Token ids of one question with its answers.
 
     Attributes:
         prompt: Ids of the rendered chat up to and including the assistant header.
-        branches: (context ids outside the loss, target ids) for direct and reasoning mode.
+        branches: (context ids outside the loss, target ids) of each answer, which do not see each
+            other; here one for direct and one for reasoning mode.
     """
 
     prompt: list[int]
-    branches: tuple[tuple[list[int], list[int]], tuple[list[int], list[int]]]
+    branches: tuple[tuple[list[int], list[int]], ...]
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -110,7 +111,7 @@ def collate(examples: list[PairedExample], pad_id: int) -> Batch:
     shape = (len(examples), length)
     ids = torch.full(shape, pad_id)
     positions = torch.zeros(shape, dtype=torch.long)
-    branch = torch.full(shape, -1)  # -1 padding, 0 prompt, 1 direct, 2 reasoning
+    branch = torch.full(shape, -1)  # -1 padding, 0 prompt, then one number per answer
     targets = torch.full(shape, -100)
     for row, example in enumerate(examples):
         n_prompt = len(example.prompt)

@@ -11,6 +11,7 @@ from .betting import (
 )
 from .censoring import AccuracyBounds, LengthCurve, accuracy_bounds, length_curve
 from .clustered import ClusterSums, clustered_proportion_interval
+from .crossed import CrossedMean, crossed_difference, crossed_mean, crossed_proportion
 from .equivalence import Equivalence, PairedCounts, equivalence_test, same_distribution
 from .intervals import (
     Interval,
@@ -36,6 +37,7 @@ __all__ = [
     "AccuracyBounds",
     "AnytimeTest",
     "ClusterSums",
+    "CrossedMean",
     "Equivalence",
     "Interval",
     "LengthCurve",
@@ -55,6 +57,9 @@ __all__ = [
     "clustered_mean_interval",
     "clustered_proportion_interval",
     "clustered_stderr",
+    "crossed_difference",
+    "crossed_mean",
+    "crossed_proportion",
     "equivalence_test",
     "hoeffding_bentkus_p_values",
     "holm",

@@ -1,14 +1,9 @@
-r"""Final answers as the parallel policies compare them, and seeds that tell samples apart."""
+r"""Final answers as the parallel policies compare them."""
 
-import hashlib
 import re
 from decimal import Decimal, InvalidOperation
 
-from .._errors import InvalidInputError
-from .._policy import DecodingOptions
-from .._spec import PolicySpec
-
-__all__ = ["final_answer", "need_sampling", "sample_seed"]
+__all__ = ["final_answer"]
 
 _MARKED = re.compile(
     r"\banswer[*_`\s]*(?:(?:is|was)\b[*_`\s]*:?|[:=])|^####\s", re.IGNORECASE | re.M
@@ -144,33 +139,6 @@ def _is_wrapping(text: str) -> bool:
             return False
     # Brackets around a list tell a pair, an interval and a set apart.
     return depth == 0 and ("," not in inside or _number(inside.strip()) is not None)
-
-
-def need_sampling(spec: PolicySpec, options: DecodingOptions) -> None:
-    """Refuse to draw several samples greedily.
-
-    Raises:
-        InvalidInputError: The temperature is 0, so that all samples would be equal.
-    """
-    if options.temperature == 0:
-        raise InvalidInputError(
-            f"{str(spec)!r} at temperature 0 would ask for equal answers",
-            hint="set a temperature above 0, such as 0.7",
-            code="greedy-samples",
-        )
-
-
-def sample_seed(seed: int | None, *path: object) -> int | None:
-    """Return the seed of one sample; none where the caller leaves seeds to the backend.
-
-    Args:
-        seed: The query's seed.
-        *path: What tells this sample from the query's others, such as a name and a number.
-    """
-    if seed is None:
-        return None
-    digest = hashlib.sha256("/".join(map(str, (*path[:1], seed, *path[1:]))).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1  # servers take signed 32 bits
 
 
 def _boxed(text: str) -> str | None:

@@ -1,22 +1,23 @@
 """What the tree searches share: a verifier that scores steps, and an answer at the end."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from .._backend import Capability
+from .._backend import Backend, Capability
 from .._bill import Bill
 from .._card import Parameter
 from .._errors import InvalidPolicyError
 from .._messages import Completion, Evidence, Message
-from .._policy import DecodingOptions
+from .._policy import DecodingOptions, OneRequestPolicy, parts_of
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ..verifiers import Verifier, score_all
+from ..verifiers import Verifier, score_all, verifier_parts
 from ..verifiers.likelihood import Likelihood
 from ._answers import final_answer
-from ._steps import StepNode, StepSearch
+from ._sampling import with_logprobs
+from ._steps import STEP_NEEDS, StepNode, StepSearch
 
-__all__ = ["VERIFIER_PARAMETER", "close_search", "need_process", "shown", "values_of"]
+__all__ = ["VERIFIER_PARAMETER", "JudgedSteps", "close_search", "need_process", "values_of"]
 
 VERIFIER_PARAMETER = Parameter(
     "verifier", str, "name of the verifier that says how right a beginning is", default="self"
@@ -44,25 +45,55 @@ def need_process(spec: PolicySpec, verifier: Verifier, mode: Mode) -> None:
         )
 
 
-def shown(options: DecodingOptions, needs: frozenset[Capability]) -> DecodingOptions:
-    """Return the options with log-probabilities if they are needed."""
-    return replace(options, logprobs=options.logprobs or Capability.LOGPROBS in needs)
+@dataclass(frozen=True, slots=True)
+class JudgedSteps:
+    """What a search over steps goes through: a policy's answer, judged on the way.
+
+    Attributes:
+        inner: Whose request begins every answer.
+        verifier: What scores the steps.
+        step: `paragraph` or `line`.
+        step_tokens: Cap on the tokens of one step.
+    """
+
+    inner: OneRequestPolicy
+    verifier: Verifier
+    step: str
+    step_tokens: int
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What it needs of a backend."""
+        return self.inner.needs | STEP_NEEDS | self.verifier.needs
+
+    def parts(self) -> dict[str, str]:
+        """Return what identifies inner policy and verifier."""
+        return parts_of(self.inner) | verifier_parts(self.verifier)
+
+    def begin(
+        self, messages: Sequence[Message], backend: Backend, options: DecodingOptions, ceiling: int
+    ) -> StepSearch:
+        """Return the search for the answer to one query, on a bill with a ceiling in tokens."""
+        return StepSearch(
+            self.inner,
+            messages,
+            with_logprobs(options, self.verifier.needs),
+            Bill(backend, ceiling),
+            step=self.step,
+            step_tokens=self.step_tokens,
+        )
 
 
 async def values_of(
-    verifier: Verifier,
-    messages: Sequence[Message],
-    search: StepSearch,
-    nodes: Sequence[StepNode],
-    bill: Bill,
+    verifier: Verifier, search: StepSearch, nodes: Sequence[StepNode]
 ) -> list[float] | None:
     """Return the verifier's score of each node, all asked at once; dead ones are worth 0.
 
-    `None` if the verifier failed; why is on the bill.
+    `None` if the verifier failed; why is on the search's bill.
     """
     alive = [place for place, node in enumerate(nodes) if not node.is_dead]
     candidates = [search.candidate(nodes[place]) for place in alive]
-    scores = await score_all(verifier, messages, candidates, bill)
+    scores = await score_all(verifier, search.messages, candidates, search.bill)
     if scores is None:
         return None
     values = [0.0] * len(nodes)
@@ -72,7 +103,6 @@ async def values_of(
 
 
 async def close_search(
-    bill: Bill,
     search: StepSearch,
     ranked: Sequence[StepNode],
     seed_path: Sequence[object],
@@ -86,7 +116,6 @@ async def close_search(
     of the search is returned; if there is none either, what there is, cut.
 
     Args:
-        bill: The query's.
         search: Where the nodes come from.
         ranked: What the search has found, the best first.
         seed_path: What tells the last request from the query's others.
@@ -100,7 +129,7 @@ async def close_search(
     chosen = first or complete
     if chosen is None:
         chosen = next((node for node in ranked if node.is_open), search.root)
-        bill.remark(
+        search.bill.remark(
             "unfinished-search",
             "no branch of the search ended in an answer, so the best one was run to its end",
         )
@@ -114,7 +143,7 @@ async def close_search(
         chosen = complete or next(said, None)
     best = None if chosen is None else search.completion(chosen)
     evidence = (None if best is None else best.evidence) or Evidence()
-    return bill.close(best, evidence=replace(evidence, agreement=_agreement(chosen, ended)))
+    return search.bill.close(best, evidence=replace(evidence, agreement=_agreement(chosen, ended)))
 
 
 def _agreement(chosen: StepNode | None, ended: Sequence[StepNode]) -> float:

@@ -7,24 +7,24 @@ aside, and the end chooses among them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from .._backend import Backend, Capability
-from .._bill import Bill
 from .._card import Parameter, PolicyCard
 from .._errors import InvalidPolicyError
 from .._messages import Completion, Message
-from .._policy import DecodingOptions, OneRequestPolicy, parts_of
+from .._policy import DecodingOptions, OneRequestPolicy
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ..verifiers import Verifier, score_all, verifier_parts
+from ..verifiers import Verifier, score_all
 from ..verifiers.likelihood import Likelihood
-from ._answers import final_answer, need_sampling
+from ._answers import final_answer
+from ._evaluation import JudgedSteps
 from ._samples import close_with, majority, sums_of
+from ._sampling import need_sampling
 from ._steps import (
-    STEP_NEEDS,
     STEP_PARAMETER,
     STEP_TOKENS_PARAMETER,
     StepNode,
@@ -129,15 +129,12 @@ class GuidedSearch(ABC):
                 hint="search the steps of an answer, such as cot's, or name another verifier",
             )
         self.mode = inner.mode
-        self.needs: frozenset[Capability] = inner.needs | STEP_NEEDS | verifier.needs
-        self._inner = inner
-        self._verifier = verifier
+        self._steps = JudgedSteps(inner, verifier, step, step_tokens)
+        self.needs: frozenset[Capability] = self._steps.needs
         self._n = n
         self._width = width
         self._depth = depth
         self._pick = pick
-        self._step = step
-        self._step_tokens = step_tokens
 
     @classmethod
     def from_spec(cls, spec: PolicySpec) -> Self:
@@ -162,17 +159,17 @@ class GuidedSearch(ABC):
 
     def parts(self) -> Mapping[str, str]:
         """Return what identifies inner policy and verifier."""
-        return parts_of(self._inner) | verifier_parts(self._verifier)
+        return self._steps.parts()
 
     def max_tokens(self, options: DecodingOptions) -> int:
         """Return what all rounds, the ends of what is left then, and all scores may generate."""
-        most = self._inner.max_tokens(options)
+        most = self._steps.inner.max_tokens(options)
         n_kept = self._n // self._width
         n_scored = self._n * min(self._depth, most) + n_kept
         return (
-            self._n * path_tokens(most, self._depth, self._step_tokens)
+            self._n * path_tokens(most, self._depth, self._steps.step_tokens)
             + n_kept * most
-            + n_scored * self._verifier.max_tokens()
+            + n_scored * self._steps.verifier.max_tokens()
         )
 
     async def run(
@@ -188,18 +185,9 @@ class GuidedSearch(ABC):
             BackendError: Nothing came.
         """
         need_sampling(self.spec, options)
-        bill = Bill(backend, self.max_tokens(options))
-        shown = options.logprobs or Capability.LOGPROBS in self._verifier.needs
-        search = StepSearch(
-            self._inner,
-            messages,
-            replace(options, logprobs=shown),
-            bill,
-            step=self._step,
-            step_tokens=self._step_tokens,
-        )
-        done, cut = await self._search(search, messages, bill)
-        return self._close(search, bill, done, cut)
+        search = self._steps.begin(messages, backend, options, self.max_tokens(options))
+        done, cut = await self._search(search)
+        return self._close(search, done, cut)
 
     @abstractmethod
     def keep(self, groups: Sequence[Sequence[Scored]], n: int) -> list[Scored]:
@@ -211,9 +199,7 @@ class GuidedSearch(ABC):
             n: Most that may be kept.
         """
 
-    async def _search(
-        self, search: StepSearch, messages: Sequence[Message], bill: Bill
-    ) -> tuple[list[Scored], StepNode | None]:
+    async def _search(self, search: StepSearch) -> tuple[list[Scored], StepNode | None]:
         """Return the complete answers, and the best of what is not complete."""
         n_slots = self._n // self._width
         live = [Scored(search.root, 0.0)] * n_slots
@@ -224,9 +210,9 @@ class GuidedSearch(ABC):
                 [one.node for one in live], self._width, (self.card.name, depth)
             )
             cut = next((one for group in groups for one in group if one.latest), cut)
-            scored = await self._scored(search, messages, bill, groups)
+            scored = await self._scored(search, groups)
             if scored is None:
-                return await self._unguided(search, bill, done, groups), cut
+                return await self._unguided(search, done, groups), cut
             done += [one for group in scored for one in group if one.node.is_complete]
             kept = self.keep(scored, n_slots)
             cut = kept[0].node if kept else cut
@@ -236,18 +222,14 @@ class GuidedSearch(ABC):
             if not live or not n_slots:
                 return done, cut
         ends = await search.finish([one.node for one in live], (self.card.name, "end"))
-        scored = await self._scored(search, messages, bill, [ends])
+        scored = await self._scored(search, [ends])
         if scored is None:
-            return await self._unguided(search, bill, done, [ends]), ends[0]
+            return await self._unguided(search, done, [ends]), ends[0]
         done += [one for one in scored[0] if one.node.is_complete]
         return done, ends[0]
 
     async def _scored(
-        self,
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
-        groups: Sequence[Sequence[StepNode]],
+        self, search: StepSearch, groups: Sequence[Sequence[StepNode]]
     ) -> list[list[Scored]] | None:
         """Return the nodes that are not dead with their scores, equal ones scored once.
 
@@ -255,7 +237,10 @@ class GuidedSearch(ABC):
         """
         unlike = distinct(one for group in groups for one in group if not one.is_dead)
         scores = await score_all(
-            self._verifier, messages, [search.candidate(one) for one in unlike], bill
+            self._steps.verifier,
+            search.messages,
+            [search.candidate(one) for one in unlike],
+            search.bill,
         )
         if scores is None:
             return None
@@ -265,19 +250,15 @@ class GuidedSearch(ABC):
         ]
 
     async def _unguided(
-        self,
-        search: StepSearch,
-        bill: Bill,
-        done: Sequence[Scored],
-        groups: Sequence[Sequence[StepNode]],
+        self, search: StepSearch, done: Sequence[Scored], groups: Sequence[Sequence[StepNode]]
     ) -> list[Scored]:
         """Return all answers that are complete, or are once the first of each group is run on.
 
         Scores are no longer comparable, so that all of them count as one vote.
         """
-        bill.remark(
+        search.bill.remark(
             "search-unguided",
-            f"the verifier {self._verifier.name!r} failed in the middle of the search: its"
+            f"the verifier {self._steps.verifier.name!r} failed in the middle of the search: its"
             " beginnings ran to their ends, and the majority was taken",
         )
         complete = [one for group in groups for one in group if one.is_complete]
@@ -289,10 +270,10 @@ class GuidedSearch(ABC):
         return [Scored(one, 1.0) for one in found]
 
     def _close(
-        self, search: StepSearch, bill: Bill, done: Sequence[Scored], cut: StepNode | None
+        self, search: StepSearch, done: Sequence[Scored], cut: StepNode | None
     ) -> Completion:
         if not done:
-            return bill.close(None if cut is None else search.completion(cut))
+            return search.bill.close(None if cut is None else search.completion(cut))
         votes = [final_answer(one.node.text) for one in done]
         scores = [one.score for one in done]
         answer = majority(sums_of(votes, scores if self._pick == "vote" else None))
@@ -302,4 +283,4 @@ class GuidedSearch(ABC):
             if self._pick == "max" or not answer or votes[place] == answer
         ]
         best = max(agreeing, key=scores.__getitem__)
-        return close_with(bill, [search.completion(one.node) for one in done], votes, best)
+        return close_with(search.bill, [search.completion(one.node) for one in done], votes, best)

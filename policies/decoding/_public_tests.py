@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..sandbox import bound_names
+
 __all__ = ["PublicTest", "PublicTests", "find_public_tests"]
 
 _FENCED = re.compile(r"^[ \t]{0,3}```[ \t]*(\w*)[^\n`]*\n(.*?)^[ \t]{0,3}```", re.M | re.S)
@@ -240,7 +242,7 @@ def _whole(code: str) -> str:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
-    wanted = sorted((bases & sys.stdlib_module_names) - _bound(tree))
+    wanted = sorted((bases & sys.stdlib_module_names) - bound_names(tree))
     return "".join(f"import {name}\n" for name in wanted) + code
 
 
@@ -248,27 +250,10 @@ def _taken(code: str) -> list[str]:
     """Return the names that a check takes from the program."""
     tree = ast.parse(code)
     nodes = list(ast.walk(tree))
-    used = {node.id for node in nodes if isinstance(node, ast.Name)} - _bound(tree)
+    used = {node.id for node in nodes if isinstance(node, ast.Name)} - bound_names(tree)
     if names := used - {"__show__", *dir(builtins)}:
         return sorted(names)
     # A function that is named like a built-in one may be what is asked for.
     functions = (node.func for node in nodes if isinstance(node, ast.Call))
     called = {function.id for function in functions if isinstance(function, ast.Name)}
     return sorted(called - {"__show__", "repr"})
-
-
-def _bound(tree: ast.AST) -> set[str]:
-    """Return the names that code binds itself, in whatever scope."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).partition(".")[0])
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-    return names

@@ -8,9 +8,19 @@ from .._bill import Bill
 from .._messages import Completion, Evidence, Message
 from .._policy import DecodingOptions, Policy
 from ..verifiers import Candidate, Verifier, score_all
-from ._answers import final_answer, sample_seed
+from ._answers import final_answer
+from ._sampling import sample_seed
 
-__all__ = ["close_with", "draw", "is_decided", "majority", "scores_of", "sums_of", "votes_of"]
+__all__ = [
+    "close_with",
+    "draw",
+    "first_of",
+    "is_decided",
+    "majority",
+    "scores_of",
+    "sums_of",
+    "votes_of",
+]
 
 
 async def draw(
@@ -110,6 +120,12 @@ async def scores_of(
     return None if scores is None else dict(zip(finished, scores, strict=True))
 
 
+def first_of(samples: Iterable[Completion | None]) -> Completion | None:
+    """Return the first sample that finished an answer, else the first that came."""
+    came = [sample for sample in samples if sample is not None]
+    return next((one for one in came if one.is_finished), came[0] if came else None)
+
+
 def close_with(
     bill: Bill, samples: Sequence[Completion | None], votes: Sequence[str], best: int | None
 ) -> Completion:
@@ -122,9 +138,8 @@ def close_with(
         best: Index of the chosen sample; `None` if nobody has voted: the first that finished is
             returned, or the first that came, and nobody agrees.
     """
-    came = [sample for sample in samples if sample is not None]
     if best is None:
-        chosen = next((one for one in came if one.is_finished), came[0] if came else None)
+        chosen = first_of(samples)
         n_agreeing = 0
     else:
         chosen = samples[best]

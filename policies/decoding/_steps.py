@@ -17,7 +17,7 @@ from .._errors import BackendError, BackendResponseError, CapabilityError
 from .._messages import Completion, Evidence, FinishReason, Message
 from .._policy import DecodingOptions, OneRequestPolicy
 from ..verifiers import Candidate
-from ._answers import sample_seed
+from ._sampling import sample_seed
 
 __all__ = [
     "STEP_NEEDS",
@@ -134,6 +134,8 @@ class StepSearch:
     """Goes on from beginnings of an answer to one query, its requests on the query's bill.
 
     Attributes:
+        messages: The query's conversation.
+        bill: Where the requests go.
         root: The answer that has not begun.
         most: Cap on the tokens of the whole answer.
     """
@@ -158,11 +160,12 @@ class StepSearch:
             step: `paragraph` or `line`.
             step_tokens: Cap on the tokens of one step.
         """
+        self.messages = messages
+        self.bill = bill
         self._base = inner.request(messages, options)
         self._stop = _STOPS[step]
         self._step_tokens = step_tokens
         self._seed = options.seed
-        self._bill = bill
         self.most = self._base.max_tokens
         self.root = StepNode(in_thought=self._base.thinking)
 
@@ -193,7 +196,7 @@ class StepSearch:
         ]
         children: list[list[StepNode]] = [[] for _ in nodes]
         for (place, _), request, came in zip(
-            wanted, requests, await self._bill.ask_all(requests), strict=True
+            wanted, requests, await self.bill.ask_all(requests), strict=True
         ):
             child = None if came is None else await self._child(nodes[place], request, came)
             if child is not None:
@@ -220,7 +223,7 @@ class StepSearch:
         ]
         ends = list(nodes)
         for place, request, came in zip(
-            wanted, requests, await self._bill.ask_all(requests), strict=True
+            wanted, requests, await self.bill.ask_all(requests), strict=True
         ):
             node = nodes[place]
             child = None if came is None else await self._child(node, request, came)
@@ -236,7 +239,7 @@ class StepSearch:
             CapabilityError: The backend does not tokenize.
             BackendError: Its tokenizer cannot be reached.
         """
-        backend = self._bill.backend
+        backend = self.bill.backend
         if not isinstance(backend, Tokenizes):
             raise CapabilityError(
                 f"backend {backend.name!r} does not turn text into tokens",
@@ -296,8 +299,8 @@ class StepSearch:
         self, node: StepNode, request: GenerationRequest, came: Completion
     ) -> StepNode | None:
         if came.token_ids is None:
-            backend = self._bill.backend
-            self._bill.fault(
+            backend = self.bill.backend
+            self.bill.fault(
                 BackendResponseError(
                     "an answer came without its token ids, so it cannot be gone on from",
                     backend=backend.name,
@@ -354,14 +357,14 @@ class StepSearch:
         if came.evidence is None or in_thought or not token_ids:
             return ()
         n_tokens = len(token_ids)
-        backend = self._bill.backend
+        backend = self.bill.backend
         if node.in_thought and isinstance(backend, TellsThoughtMarkers):
             try:
                 last = (await backend.thought_markers()).end[-1]
             except CapabilityError:
                 raise
             except BackendError as error:
-                self._bill.fault(error)
+                self.bill.fault(error)
                 return ()
             if last in token_ids:
                 n_tokens -= token_ids.index(last) + 1

@@ -26,14 +26,13 @@ from .._bill import Bill
 from .._card import Inner, Parameter, PolicyCard
 from .._errors import BackendConnectionError, BackendError, CapabilityError
 from .._messages import Completion, Message
-from .._policy import DecodingOptions, OneRequestPolicy, parts_of
+from .._policy import DecodingOptions, OneRequestPolicy
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
-from ..verifiers import Verifier, score_all, verifier_parts
-from ._answers import need_sampling
-from ._evaluation import VERIFIER_PARAMETER, close_search, need_process, shown
+from ..verifiers import Verifier, score_all
+from ._evaluation import VERIFIER_PARAMETER, JudgedSteps, close_search, need_process
+from ._sampling import need_sampling
 from ._steps import (
-    STEP_NEEDS,
     STEP_PARAMETER,
     STEP_TOKENS_PARAMETER,
     StepNode,
@@ -160,17 +159,14 @@ class AssociatedThoughts:
         )
         need_process(self.spec, verifier, inner.mode)
         self.mode = inner.mode
-        self.needs: frozenset[Capability] = inner.needs | STEP_NEEDS | verifier.needs
-        self._inner = inner
-        self._verifier = verifier
+        self._steps = JudgedSteps(inner, verifier, step, step_tokens)
+        self.needs: frozenset[Capability] = self._steps.needs
         self._rollouts = rollouts
         self._width = width
         self._depth = depth
         self._beta = beta
         self._weight = w
         self._enough = enough
-        self._step = step
-        self._step_tokens = step_tokens
         self._retrieve = retrieve
         self._retrieval = retrieval or getattr(
             retrieve, "__qualname__", type(retrieve).__qualname__
@@ -201,23 +197,23 @@ class AssociatedThoughts:
     def parts(self) -> Mapping[str, str]:
         """Return what identifies inner policy, verifier and retrieval."""
         own = {} if self._retrieve is None else {"retrieval": self._retrieval}
-        return parts_of(self._inner) | verifier_parts(self._verifier) | own
+        return self._steps.parts() | own
 
     def max_tokens(self, options: DecodingOptions) -> int:
         """Return what all steps, facts, evaluations and the end may generate at most."""
-        most = self._inner.max_tokens(options)
+        most = self._steps.inner.max_tokens(options)
         caps = [self._cap(most, done) for done in range(min(self._depth, self._rollouts))]
         # The question is expanded once, and the state of round i lies at most i steps deep.
         steps = caps[0] + sum(
             max(caps[1 : number + 1], default=0) for number in range(1, self._rollouts)
         )
         fact = FACT_TOKENS if self._retrieve is None else 0
-        each = fact + 2 * self._verifier.max_tokens()
+        each = fact + 2 * self._steps.verifier.max_tokens()
         return self._width * (steps + self._rollouts * each) + most
 
     def _cap(self, most: int, done: int) -> int:
         left = max(1, most - done)  # a step that goes on has said something
-        return left if done == self._depth - 1 else min(self._step_tokens, left)
+        return left if done == self._depth - 1 else min(self._steps.step_tokens, left)
 
     async def run(
         self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
@@ -229,39 +225,24 @@ class AssociatedThoughts:
             BackendError: No step could be had.
         """
         need_sampling(self.spec, options)
-        bill = Bill(backend, self.max_tokens(options))
-        search = StepSearch(
-            self._inner,
-            messages,
-            shown(options, self._verifier.needs),
-            bill,
-            step=self._step,
-            step_tokens=self._step_tokens,
-        )
+        search = self._steps.begin(messages, backend, options, self.max_tokens(options))
         root = Node(search.root)
         for number in range(self._rollouts):
             leaf = select(root, self._weight, _mean)
-            if leaf is None or not await self._expand(leaf, number, search, messages, bill):
+            if leaf is None or not await self._expand(leaf, number, search):
                 break
         ranked = sorted(root.walk(), key=lambda node: (-node.reward, -node.depth))
-        return await close_search(bill, search, [node.item for node in ranked], (_NAME,))
+        return await close_search(search, [node.item for node in ranked], (_NAME,))
 
-    async def _expand(
-        self,
-        leaf: Node[StepNode],
-        number: int,
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
-    ) -> bool:
+    async def _expand(self, leaf: Node[StepNode], number: int, search: StepSearch) -> bool:
         """Add the states after a leaf; return whether the search goes on."""
         seeds = (_NAME, number)
         if leaf.depth == self._depth - 1:
             family = await search.finish([leaf.item] * self._width, seeds)
         else:
             (family,) = await search.extend([leaf.item], self._width, seeds)
-        steps = await self._associated(distinct(family), search, messages, bill)
-        scores = await self._scores(steps, search, messages, bill)
+        steps = await self._associated(distinct(family), search)
+        scores = await self._scores(steps, search)
         if scores is None:
             for step in steps:
                 leaf.add(step.noted or step.said)
@@ -276,11 +257,7 @@ class AssociatedThoughts:
         return not is_enough
 
     async def _scores(
-        self,
-        steps: Sequence[_Step],
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
+        self, steps: Sequence[_Step], search: StepSearch
     ) -> list[tuple[float, float]] | None:
         """Return F_g and F_a per step, 0 for dead steps and missing notes."""
         places = [
@@ -290,7 +267,7 @@ class AssociatedThoughts:
             if node is not None and not node.is_dead
         ]
         candidates = [search.candidate(node) for _, _, node in places]
-        scores = await score_all(self._verifier, messages, candidates, bill)
+        scores = await score_all(self._steps.verifier, search.messages, candidates, search.bill)
         if scores is None:
             return None
         found = {
@@ -298,43 +275,37 @@ class AssociatedThoughts:
         }
         return [(found.get((n, 0), 0.0), found.get((n, 1), 0.0)) for n in range(len(steps))]
 
-    async def _associated(
-        self,
-        nodes: Sequence[StepNode],
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
-    ) -> list[_Step]:
+    async def _associated(self, nodes: Sequence[StepNode], search: StepSearch) -> list[_Step]:
         """Return each new step with its note; steps that cannot go on need none."""
         going = [place for place, node in enumerate(nodes) if node.is_open]
         texts = [nodes[place].text or nodes[place].thinking or "" for place in going]
         if self._retrieve is None:
-            replies = await bill.ask_all(_question(messages, text) for text in texts)
+            replies = await search.bill.ask_all(_question(search.messages, text) for text in texts)
             facts = [None if reply is None else reply.text for reply in replies]
         else:
-            facts = await _retrieved(self._retrieve, messages, texts, bill)
+            facts = await _retrieved(self._retrieve, search.messages, texts, search.bill)
         steps = [_Step(node, None) for node in nodes]
         for place, fact in zip(going, facts, strict=True):
-            noted = await self._noted(nodes[place], fact or "", search, bill)
+            noted = await self._noted(nodes[place], fact or "", search)
             steps[place] = _Step(nodes[place], noted)
         return steps
 
-    async def _noted(
-        self, node: StepNode, fact: str, search: StepSearch, bill: Bill
-    ) -> StepNode | None:
+    async def _noted(self, node: StepNode, fact: str, search: StepSearch) -> StepNode | None:
         note = NOTE.format(fact=" ".join(fact.split()))  # one paragraph, whatever came
         if not fact.strip() or note in node.said:
             return None
-        end = "\n\n" if self._step == "paragraph" else "\n"
+        end = "\n\n" if self._steps.step == "paragraph" else "\n"
         try:
             noted = await search.insert(node, ("" if node.said.endswith(end) else end) + note + end)
         except CapabilityError:
             raise
         except BackendError as error:
-            bill.fault(error)
+            search.bill.fault(error)
             return None
         if len(noted.token_ids) >= search.most:
-            bill.remark("note-too-long", "a note would have filled the answer and was left out")
+            search.bill.remark(
+                "note-too-long", "a note would have filled the answer and was left out"
+            )
             return None
         return noted
 

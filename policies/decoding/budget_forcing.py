@@ -35,7 +35,7 @@ from .._messages import Completion, FinishReason, Message
 from .._policy import DecodingOptions
 from .._spec import MAX, Budget, PolicySpec
 from .._vocabulary import Mode
-from ._answers import sample_seed
+from ._sampling import sample_seed
 
 __all__ = ["WAIT", "BudgetForcing"]
 

@@ -30,7 +30,7 @@ from .._policy import DecodingOptions, Policy, parts_of
 from .._registry import build_policy
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ._answers import sample_seed
+from ._sampling import sample_seed
 
 __all__ = ["CascadePolicy", "as_one_answer", "ask_in_turn", "evidence_of"]
 

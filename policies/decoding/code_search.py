@@ -26,7 +26,6 @@ from .._policy import DecodingOptions, OneRequestPolicy, parts_of
 from .._registry import build_one_request
 from .._spec import PolicySpec
 from ..sandbox import Limits
-from ._answers import need_sampling, sample_seed
 from ._asides import aside, one_turn, question_text
 from ._calls import find_calls
 from ._programs import (
@@ -39,6 +38,7 @@ from ._programs import (
 )
 from ._public_tests import find_public_tests
 from ._samples import draw
+from ._sampling import need_sampling, sample_seed
 
 __all__ = ["CHOOSE", "DEBUG", "INPUTS", "CodeSearch", "describe_failure", "fenced"]
 

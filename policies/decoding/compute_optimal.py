@@ -30,8 +30,8 @@ from .._registry import build_policy, build_verifier
 from .._spec import PolicySpec
 from .._vocabulary import Mode
 from ..verifiers import Candidate, Verifier, score_all, verifier_parts
-from ._answers import need_sampling
 from ._samples import draw, majority, sums_of, votes_of
+from ._sampling import need_sampling, with_logprobs
 
 __all__ = ["ComputeOptimal"]
 
@@ -162,7 +162,7 @@ class ComputeOptimal:
         need_sampling(self.spec, options)
         memory = _Memory(backend)
         bill = Bill(memory, self.max_tokens(options))
-        shown = replace(options, logprobs=options.logprobs or Capability.LOGPROBS in self.needs)
+        shown = with_logprobs(options, self.needs)
         probes = await draw(
             bill, self._base, messages, shown, "compute-optimal", range(self._n_probes)
         )

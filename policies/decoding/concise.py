@@ -5,16 +5,8 @@ Canonical: `concise` or `concise(answer=N)`.
 Source: Renze and Guven, "The Benefits of a Concise Chain of Thought", arXiv 2401.05618: the instruction of chain of thought with "be concise" added.
 """
 
-from collections.abc import Sequence
-
-from .._backend import Backend, Capability, GenerationRequest
-from .._card import Parameter, PolicyCard
-from .._messages import Completion, Message
-from .._policy import DecodingOptions
-from .._spec import PolicySpec
-from .._vocabulary import Mode
-from ._instructions import with_instruction
-from .direct import Direct
+from .._card import PolicyCard
+from ._instructions import STEPS_PARAMETER, Instructed
 
 __all__ = ["INSTRUCTION", "Concise"]
 
@@ -22,7 +14,7 @@ INSTRUCTION = "Think step by step, and be concise. Then give the final answer."
 """What the system message asks for."""
 
 
-class Concise:
+class Concise(Instructed):
     """Ask for short steps before the answer, thinking off."""
 
     card = PolicyCard(
@@ -31,43 +23,6 @@ class Concise:
         summary="The steps written out in few words, thinking off.",
         paper="Renze and Guven, arXiv 2401.05618",
         standard=("concise",),
-        parameters=(
-            Parameter(
-                "answer",
-                int,
-                "cap on tokens of steps and answer; 0 for the run's own",
-                default=0,
-                least=0,
-            ),
-        ),
+        parameters=(STEPS_PARAMETER,),
     )
-    mode = Mode.IFT
-    needs: frozenset[Capability] = frozenset()
-
-    def __init__(self, *, answer: int = 0) -> None:
-        """Keep the cap on tokens of steps and answer; 0 takes the options' own."""
-        self.spec = self.card.spec(answer=answer)
-        self._direct = Direct(answer=answer)
-
-    @classmethod
-    def from_spec(cls, spec: PolicySpec) -> "Concise":
-        """Build from a spec.
-
-        Raises:
-            InvalidPolicyError: The spec has a budget or unknown parameters.
-        """
-        return cls(answer=cls.card.read(spec).integer("answer"))
-
-    def max_tokens(self, options: DecodingOptions) -> int:
-        """Return the cap on tokens of steps and answer together."""
-        return self._direct.max_tokens(options)
-
-    def request(self, messages: Sequence[Message], options: DecodingOptions) -> GenerationRequest:
-        """Return the request that `run` sends."""
-        return self._direct.request(with_instruction(messages, INSTRUCTION), options)
-
-    async def run(
-        self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
-    ) -> Completion:
-        """Return the steps and the answer."""
-        return await backend.generate(self.request(messages, options))
+    instruction = INSTRUCTION

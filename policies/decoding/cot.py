@@ -7,16 +7,8 @@ Source: Kojima et al., "Large Language Models are Zero-Shot Reasoners", arXiv 22
 arXiv 2201.11903).
 """
 
-from collections.abc import Sequence
-
-from .._backend import Backend, Capability, GenerationRequest
-from .._card import Parameter, PolicyCard
-from .._messages import Completion, Message
-from .._policy import DecodingOptions
-from .._spec import PolicySpec
-from .._vocabulary import Mode
-from ._instructions import with_instruction
-from .direct import Direct
+from .._card import PolicyCard
+from ._instructions import STEPS_PARAMETER, Instructed
 
 __all__ = ["INSTRUCTION", "ChainOfThought"]
 
@@ -24,7 +16,7 @@ INSTRUCTION = "Think step by step, one step per paragraph. Then give the final a
 """What the system message asks for."""
 
 
-class ChainOfThought:
+class ChainOfThought(Instructed):
     """Ask for the steps before the answer, thinking off."""
 
     card = PolicyCard(
@@ -33,43 +25,6 @@ class ChainOfThought:
         summary="The steps written out in the answer, thinking off.",
         paper="Kojima et al., arXiv 2205.11916",
         standard=("cot",),
-        parameters=(
-            Parameter(
-                "answer",
-                int,
-                "cap on tokens of steps and answer; 0 for the run's own",
-                default=0,
-                least=0,
-            ),
-        ),
+        parameters=(STEPS_PARAMETER,),
     )
-    mode = Mode.IFT
-    needs: frozenset[Capability] = frozenset()
-
-    def __init__(self, *, answer: int = 0) -> None:
-        """Keep the cap on tokens of steps and answer; 0 takes the options' own."""
-        self.spec = self.card.spec(answer=answer)
-        self._direct = Direct(answer=answer)
-
-    @classmethod
-    def from_spec(cls, spec: PolicySpec) -> "ChainOfThought":
-        """Build from a spec.
-
-        Raises:
-            InvalidPolicyError: The spec has a budget or unknown parameters.
-        """
-        return cls(answer=cls.card.read(spec).integer("answer"))
-
-    def max_tokens(self, options: DecodingOptions) -> int:
-        """Return the cap on tokens of steps and answer together."""
-        return self._direct.max_tokens(options)
-
-    def request(self, messages: Sequence[Message], options: DecodingOptions) -> GenerationRequest:
-        """Return the request that `run` sends."""
-        return self._direct.request(with_instruction(messages, INSTRUCTION), options)
-
-    async def run(
-        self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
-    ) -> Completion:
-        """Return the steps and the answer."""
-        return await backend.generate(self.request(messages, options))
+    instruction = INSTRUCTION

@@ -40,7 +40,8 @@ from .._policy import DecodingOptions, OneRequestPolicy, parts_of
 from .._registry import build_one_request
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ._answers import final_answer, sample_seed
+from ._answers import final_answer
+from ._sampling import sample_seed
 
 __all__ = ["EarlyExit", "confidence_of", "final_answer", "probe_request"]
 

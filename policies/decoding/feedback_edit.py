@@ -23,9 +23,9 @@ from .._policy import DecodingOptions, OneRequestPolicy, parts_of
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
 from ..verifiers import Verifier, verifier_parts
-from ._answers import need_sampling, sample_seed
 from ._asides import aside
-from ._samples import draw, scores_of
+from ._samples import draw, first_of, scores_of
+from ._sampling import need_sampling, sample_seed, with_logprobs
 
 __all__ = ["EDIT", "FEEDBACK", "FeedbackEdit"]
 
@@ -158,9 +158,7 @@ class FeedbackEdit:
         """
         if max(self._numbers) > 1:
             need_sampling(self.spec, options)
-        drawn = replace(
-            options, logprobs=options.logprobs or Capability.LOGPROBS in self._verifier.needs
-        )
+        drawn = with_logprobs(options, self._verifier.needs)
         self._require_roles(drawn)
         bill = Bill(backend, self.max_tokens(options))
         answers = await draw(
@@ -174,9 +172,7 @@ class FeedbackEdit:
         edit = next((one for one in edits if one is not None and one.is_finished), None)
         if edit is None:
             bill.remark("no-edit", "no edit was finished, so an answer is returned as it was")
-        came = [one for one in answers if one is not None]
-        finished = [one for one in came if one.is_finished]
-        return bill.close(edit or next(iter([*finished, *came]), None))
+        return bill.close(edit or first_of(answers))
 
     async def _feedback(
         self,

@@ -18,8 +18,9 @@ from .._messages import Completion, Message
 from .._policy import DecodingOptions, Policy, parts_of
 from .._registry import build_inner
 from .._spec import PolicySpec
-from ._answers import final_answer, need_sampling
+from ._answers import final_answer
 from ._samples import close_with, draw, majority, sums_of, votes_of
+from ._sampling import need_sampling
 
 __all__ = ["Laconic"]
 

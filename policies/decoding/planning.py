@@ -23,20 +23,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .._backend import Backend, Capability
-from .._bill import Bill
 from .._card import Inner, Parameter, PolicyCard
 from .._errors import BackendResponseError, InvalidPolicyError
 from .._messages import Completion, Message
-from .._policy import DecodingOptions, OneRequestPolicy, parts_of
+from .._policy import DecodingOptions, OneRequestPolicy
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ..verifiers import Verifier, verifier_parts
-from ._answers import final_answer, need_sampling
-from ._evaluation import VERIFIER_PARAMETER, close_search, need_process, shown, values_of
+from ..verifiers import Verifier
+from ._answers import final_answer
+from ._evaluation import VERIFIER_PARAMETER, JudgedSteps, close_search, need_process, values_of
 from ._samples import majority
+from ._sampling import need_sampling, with_logprobs
 from ._steps import (
-    STEP_NEEDS,
     STEP_PARAMETER,
     STEP_TOKENS_PARAMETER,
     StepNode,
@@ -147,19 +146,16 @@ class ReasoningViaPlanning:
                 hint="write alpha=0, or wrap a policy whose steps are in the answer, such as cot",
             )
         self.mode = inner.mode
+        self._steps = JudgedSteps(inner, verifier, step, step_tokens)
         # Where the likelihood does not count, it is not asked for.
         likelihood = {Capability.LOGPROBS} if alpha > 0 else set[Capability]()
-        self.needs: frozenset[Capability] = inner.needs | STEP_NEEDS | verifier.needs | likelihood
-        self._inner = inner
-        self._verifier = verifier
+        self.needs: frozenset[Capability] = self._steps.needs | likelihood
         self._rollouts = rollouts
         self._width = width
         self._depth = depth
         self._weight = w
         self._alpha = alpha
         self._is_vote = aggregate == "vote"
-        self._step = step
-        self._step_tokens = step_tokens
 
     @classmethod
     def from_spec(cls, spec: PolicySpec) -> "ReasoningViaPlanning":
@@ -185,23 +181,23 @@ class ReasoningViaPlanning:
 
     def parts(self) -> Mapping[str, str]:
         """Return what identifies inner policy and verifier."""
-        return parts_of(self._inner) | verifier_parts(self._verifier)
+        return self._steps.parts()
 
     def max_tokens(self, options: DecodingOptions) -> int:
         """Return what all steps, their evaluations and the end may generate at most.
 
         A rollout expands one state per depth at most, and the question is expanded once.
         """
-        most = self._inner.max_tokens(options)
+        most = self._steps.inner.max_tokens(options)
         n_children, steps = 0, 0
         n_states = 1
         for done in range(self._depth):
             left = max(1, most - done)  # a step that goes on has said something
-            cap = left if done == self._depth - 1 else min(self._step_tokens, left)
+            cap = left if done == self._depth - 1 else min(self._steps.step_tokens, left)
             n_children += n_states * self._width
             steps += n_states * self._width * cap
             n_states = min(self._rollouts, n_states * self._width)
-        return steps + n_children * self._verifier.max_tokens() + most
+        return steps + n_children * self._steps.verifier.max_tokens() + most
 
     async def run(
         self, messages: Sequence[Message], backend: Backend, options: DecodingOptions
@@ -213,38 +209,24 @@ class ReasoningViaPlanning:
             BackendError: No step could be had.
         """
         need_sampling(self.spec, options)
-        bill = Bill(backend, self.max_tokens(options))
-        search = StepSearch(
-            self._inner,
-            messages,
-            shown(options, self.needs),
-            bill,
-            step=self._step,
-            step_tokens=self._step_tokens,
-        )
+        drawn = with_logprobs(options, self.needs)
+        search = self._steps.begin(messages, backend, drawn, self.max_tokens(options))
         root = Node(search.root)
         for rollout in range(self._rollouts):
             begin = select(root, self._weight, _best)
             if begin is None:
                 break
-            end = await self._simulate(begin, rollout, search, messages, bill)
+            end = await self._simulate(begin, rollout, search)
             if end is None:
                 break
             backpropagate_rewards(end)
             end.exhaust()
         ranked = sorted(root.walk(), key=lambda node: (-node.path_reward(), -node.depth))
         first = self._elected(root) if self._is_vote else None
-        return await close_search(
-            bill, search, [node.item for node in ranked], (_NAME,), first=first
-        )
+        return await close_search(search, [node.item for node in ranked], (_NAME,), first=first)
 
     async def _simulate(
-        self,
-        node: Node[StepNode],
-        rollout: int,
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
+        self, node: Node[StepNode], rollout: int, search: StepSearch
     ) -> Node[StepNode] | None:
         """Return where a rollout ends; `None` if its steps could not be rewarded."""
         for depth in range(node.depth, self._depth):
@@ -256,7 +238,7 @@ class ReasoningViaPlanning:
             else:
                 (family,) = await search.extend([node.item], self._width, seeds)
                 items = distinct(family)
-            rewards = await self._rewards(items, search, messages, bill)
+            rewards = await self._rewards(items, search)
             for item, reward in zip(items, rewards or [0.0] * len(items), strict=True):
                 node.add(item, reward)
             if rewards is None:
@@ -264,14 +246,8 @@ class ReasoningViaPlanning:
             node = max(node.children, key=lambda child: child.reward)
         return node
 
-    async def _rewards(
-        self,
-        items: Sequence[StepNode],
-        search: StepSearch,
-        messages: Sequence[Message],
-        bill: Bill,
-    ) -> list[float] | None:
-        values = await values_of(self._verifier, messages, search, items, bill)
+    async def _rewards(self, items: Sequence[StepNode], search: StepSearch) -> list[float] | None:
+        values = await values_of(self._steps.verifier, search, items)
         if values is None:
             return None
         rewards: list[float] = []
@@ -281,11 +257,12 @@ class ReasoningViaPlanning:
                 continue
             likelihood = self._likelihood(item)
             if likelihood is None:
-                bill.fault(
+                backend = search.bill.backend
+                search.bill.fault(
                     BackendResponseError(
                         "a step came without log-probabilities",
-                        backend=bill.backend.name,
-                        model=bill.backend.model,
+                        backend=backend.name,
+                        model=backend.model,
                     )
                 )
                 return None

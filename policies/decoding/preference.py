@@ -11,7 +11,6 @@ our own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import itemgetter
 from typing import TypeAlias
 
@@ -23,9 +22,9 @@ from .._policy import DecodingOptions, OneRequestPolicy, parts_of
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
 from ..verifiers import Candidate, Verifier, score_all, verifier_parts
-from ._answers import need_sampling
 from ._asides import aside, one_turn, question_text
-from ._samples import draw
+from ._samples import draw, first_of
+from ._sampling import need_sampling, with_logprobs
 
 __all__ = ["GRADIENT", "LOSS", "UPDATE", "PreferenceOptimization"]
 
@@ -132,13 +131,11 @@ class PreferenceOptimization:
         need_sampling(self.spec, options)
         bill = Bill(backend, self.max_tokens(options))
         # All answers are drawn so, for the verifier may read their log-probabilities.
-        drawn = replace(
-            options, logprobs=options.logprobs or Capability.LOGPROBS in self._verifier.needs
-        )
+        drawn = with_logprobs(options, self._verifier.needs)
         samples = await draw(bill, self._inner, messages, drawn, "tpo", range(self._n))
         scored = await self._scored(bill, messages, samples)
         if scored is None:
-            return bill.close(_first(samples))
+            return bill.close(first_of(samples))
         cache = scored
         for number in range(1, self._rounds + 1):
             update = await self._update(bill, messages, options, cache)
@@ -151,7 +148,7 @@ class PreferenceOptimization:
                 break
             cache = [*cache, *scored]
         if not cache:
-            return bill.close(_first(samples))
+            return bill.close(first_of(samples))
         return bill.close(max(cache, key=itemgetter(0))[1])
 
     async def _scored(
@@ -200,8 +197,3 @@ class PreferenceOptimization:
             bill.remark("no-criticism", "the model wrote no criticism, so no answer was improved")
             return None
         return completion.text.strip()
-
-
-def _first(samples: Sequence[Completion | None]) -> Completion | None:
-    came = [one for one in samples if one is not None]
-    return next((one for one in came if one.is_finished), came[0] if came else None)

@@ -22,7 +22,8 @@ from .._messages import Completion, Evidence, Message
 from .._policy import DecodingOptions, Policy, parts_of
 from .._registry import build_inner
 from .._spec import PolicySpec
-from ._answers import final_answer, sample_seed
+from ._answers import final_answer
+from ._sampling import sample_seed
 
 __all__ = ["REQUEST", "SequentialRevision"]
 

@@ -24,9 +24,9 @@ from .._messages import Completion, FinishReason, Message
 from .._policy import DecodingOptions
 from .._spec import PolicySpec
 from .._vocabulary import Mode
-from ._answers import need_sampling, sample_seed
 from ._instructions import with_instruction
 from ._samples import close_with, majority, sums_of, votes_of
+from ._sampling import need_sampling, sample_seed
 from ._steps import Weighed, combined_evidence
 from .direct import Direct
 

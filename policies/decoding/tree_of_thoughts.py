@@ -18,17 +18,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._backend import Backend, Capability
-from .._bill import Bill
 from .._card import Inner, Parameter, PolicyCard
 from .._messages import Completion, Message
-from .._policy import DecodingOptions, OneRequestPolicy, parts_of
+from .._policy import DecodingOptions, OneRequestPolicy
 from .._registry import build_one_request, build_verifier
 from .._spec import PolicySpec
-from ..verifiers import Verifier, verifier_parts
-from ._answers import need_sampling
-from ._evaluation import VERIFIER_PARAMETER, close_search, need_process, shown, values_of
+from ..verifiers import Verifier
+from ._evaluation import VERIFIER_PARAMETER, JudgedSteps, close_search, need_process, values_of
+from ._sampling import need_sampling
 from ._steps import (
-    STEP_NEEDS,
     STEP_PARAMETER,
     STEP_TOKENS_PARAMETER,
     StepNode,
@@ -134,17 +132,14 @@ class TreeOfThoughts:
         )
         need_process(self.spec, verifier, inner.mode)
         self.mode = inner.mode
-        self.needs: frozenset[Capability] = inner.needs | STEP_NEEDS | verifier.needs
-        self._inner = inner
-        self._verifier = verifier
+        self._steps = JudgedSteps(inner, verifier, step, step_tokens)
+        self.needs: frozenset[Capability] = self._steps.needs
         self._breadth = breadth
         self._proposals = proposals
         self._depth = depth
         self._is_depth_first = search == "dfs"
         self._threshold = threshold
         self._n_states = breadth * depth  # depth first
-        self._step = step
-        self._step_tokens = step_tokens
 
     @classmethod
     def from_spec(cls, spec: PolicySpec) -> "TreeOfThoughts":
@@ -169,15 +164,15 @@ class TreeOfThoughts:
 
     def parts(self) -> Mapping[str, str]:
         """Return what identifies inner policy and verifier."""
-        return parts_of(self._inner) | verifier_parts(self._verifier)
+        return self._steps.parts()
 
     def max_tokens(self, options: DecodingOptions) -> int:
         """Return what all thoughts, their evaluations and the end may generate at most."""
-        most = self._inner.max_tokens(options)
+        most = self._steps.inner.max_tokens(options)
         n_first, n_later = self._n_thoughts()
-        first = min(self._step_tokens, most)
-        later = min(self._step_tokens, max(1, most - 1))  # what can go on has said something
-        evaluations = (n_first + n_later) * self._verifier.max_tokens()
+        first = min(self._steps.step_tokens, most)
+        later = min(self._steps.step_tokens, max(1, most - 1))  # what can go on has said something
+        evaluations = (n_first + n_later) * self._steps.verifier.max_tokens()
         return n_first * first + n_later * later + evaluations + most
 
     def _n_thoughts(self) -> tuple[int, int]:
@@ -200,21 +195,13 @@ class TreeOfThoughts:
             BackendError: No thought could be had.
         """
         need_sampling(self.spec, options)
-        bill = Bill(backend, self.max_tokens(options))
-        search = StepSearch(
-            self._inner,
-            messages,
-            shown(options, self._verifier.needs),
-            bill,
-            step=self._step,
-            step_tokens=self._step_tokens,
-        )
-        walk = _Walk(search, self._verifier, messages, bill, self._proposals)
+        search = self._steps.begin(messages, backend, options, self.max_tokens(options))
+        walk = _Walk(search, self._steps.verifier, self._proposals)
         if self._is_depth_first:
             first = await self._depth_first(walk)
         else:
             first = await self._breadth_first(walk)
-        return await close_search(bill, search, walk.ranked(), (_NAME,), first=first)
+        return await close_search(search, walk.ranked(), (_NAME,), first=first)
 
     async def _breadth_first(self, walk: "_Walk") -> StepNode | None:
         frontier = [_State(walk.search.root, 0.0)]
@@ -239,7 +226,9 @@ class TreeOfThoughts:
             if node.is_complete or node.depth >= self._depth:
                 return node
             if n_grown == self._n_states:
-                walk.bill.remark("states-used-up", f"{self._n_states} states were gone on from")
+                walk.search.bill.remark(
+                    "states-used-up", f"{self._n_states} states were gone on from"
+                )
                 return None
             new = await walk.grow([node], n_grown)
             n_grown += 1
@@ -247,25 +236,16 @@ class TreeOfThoughts:
                 return None
             kept = [state.node for state in _ranked(new) if state.value > self._threshold]
             waiting += reversed(kept)
-        walk.bill.remark("all-pruned", f"no state was left above {self._threshold:g}")
+        walk.search.bill.remark("all-pruned", f"no state was left above {self._threshold:g}")
         return None
 
 
 class _Walk:
     """The states of one query."""
 
-    def __init__(
-        self,
-        search: StepSearch,
-        verifier: Verifier,
-        messages: Sequence[Message],
-        bill: Bill,
-        n_proposals: int,
-    ) -> None:
+    def __init__(self, search: StepSearch, verifier: Verifier, n_proposals: int) -> None:
         self.search = search
-        self.bill = bill
         self._verifier = verifier
-        self._messages = messages
         self._n_proposals = n_proposals
         self._seen: list[_State] = []
 
@@ -273,7 +253,7 @@ class _Walk:
         """Return the states after some others with their values; `None` without values."""
         families = await self.search.extend(nodes, self._n_proposals, (_NAME, number))
         new = distinct(child for family in families for child in family)
-        values = await values_of(self._verifier, self._messages, self.search, new, self.bill)
+        values = await values_of(self._verifier, self.search, new)
         states = [
             _State(node, value) for node, value in zip(new, values or [0.0] * len(new), strict=True)
         ]

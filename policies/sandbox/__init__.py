@@ -32,11 +32,13 @@ from typing import Any, Literal
 
 from .._errors import MissingPrerequisiteError
 from ._fences import find_code
+from ._names import bound_names
 
 __all__ = [
     "Check",
     "Limits",
     "Verdict",
+    "bound_names",
     "find_code",
     "require_isolation",
     "run_checks",

@@ -23,7 +23,7 @@ import numpy as np
 
 from policies import InvalidInputError
 
-from .._artifact import read_artifact
+from .._stored import read_folder
 from ._drift_reference import DRIFT_MEMBER, DriftReference, tie_of, watched_numbers
 from ._feedback import FeedbackLog
 from ._logged import LoggedDecision
@@ -310,9 +310,7 @@ def load_reference(path: str | Path) -> DriftReference | None:
     Raises:
         ArtifactError: There is no router, a newer version wrote it, or it was changed.
     """
-    from .._router import KIND, SCHEMA_VERSION
-
-    artifact = read_artifact(Path(path), kind=KIND, schema_version=SCHEMA_VERSION)
+    artifact = read_folder(Path(path))
     data = artifact.members.get(DRIFT_MEMBER)
     return None if data is None else DriftReference.from_bytes(data)
 

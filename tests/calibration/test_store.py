@@ -1,16 +1,9 @@
-"""The run store: what is written stays, what is damaged or foreign is refused by name."""
+"""The run store: what is written stays and is read back."""
 
 import dataclasses
 import json
-import os
 import random
-import shutil
 import sqlite3
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +15,6 @@ from calibration._outcomes import ImportedOutcome
 from calibration._store import ArmRow, StoredSample
 from calibration.graders import Grade, Judgement, get_grader
 from policies import (
-    ArtifactTooNewError,
     Call,
     Completion,
     Evidence,
@@ -31,51 +23,14 @@ from policies import (
     StoreError,
     Usage,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "calibration"
-ARM = ArmRow("model", 1000, "direct", "a recipe", "{}")
-OUTCOMES = (Outcome.CORRECT, Outcome.WRONG, Outcome.CUT, Outcome.ERROR)
-
-
-def answer(text: str = "#### 4", *, tokens: int = 7, seconds: float = 0.5) -> Completion:
-    return Completion(
-        text,
-        FinishReason.STOP,
-        Usage(30, tokens, 3, 2),
-        seconds,
-        thinking="2 and 2",
-        evidence=Evidence(-0.5, -1.5),
-    )
-
-
-def sample(number: int, *, arm: int = 1, outcome: Outcome = Outcome.CORRECT) -> StoredSample:
-    is_error = outcome is Outcome.ERROR
-    return StoredSample(
-        key=f"{arm}-{number}",
-        arm=arm,
-        question=f"q{number}",
-        repeat=0,
-        requested_budget="64",
-        completion=None if is_error else answer(tokens=number),
-        judgement=Judgement(outcome, None if is_error else "4"),
-        grader=("number", 1),
-        flops=None if is_error else 100.0 * number,
-        error=("backend-timeout", "too slow") if is_error else None,
-    )
-
-
-def fill(store: RunStore, n_samples: int, *, policies: tuple[str, ...] = ("direct",)) -> None:
-    store.add_questions(
-        [
-            (f"q{n}", f"task{n // 4 % 2}", "math-oe", f"q{n}", n, f"question {n}?", "4")
-            for n in range(n_samples)
-        ]
-    )
-    for policy in policies:
-        arm = store.add_arm(ArmRow("model", 1000, policy, "a recipe", "{}"))
-        for n in range(n_samples):
-            store.add(sample(n, arm=arm, outcome=OUTCOMES[(3 * n + arm) % 4]))
+from tests.calibration.filled_store import (
+    ARM,
+    OUTCOMES,
+    answer,
+    fill,
+    n_stored,
+    sample,
+)
 
 
 @pytest.fixture
@@ -89,22 +44,6 @@ def filled(path: Path) -> Path:
         fill(store, 40, policies=("direct", "reasoning@64"))
         store.set_meta("provenance", {"seed": 0})
     return path
-
-
-def n_stored(path: Path) -> int:
-    with RunStore.open(path) as store:
-        return sum(1 for _ in store.records())
-
-
-def run_python(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 def test_what_is_written_is_read_back(path: Path) -> None:
@@ -281,360 +220,6 @@ def test_any_answer_can_be_stored(path: Path, text: str) -> None:
     assert n_stored(path) == 2
 
 
-def test_a_missing_store_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no run store at .*none\.sqlite") as caught:
-        RunStore.open(tmp_path / "none.sqlite")
-    assert caught.value.hint
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_newer_store_is_refused_and_left_alone(filled: Path) -> None:
-    with sqlite3.connect(filled) as connection:
-        connection.execute("PRAGMA user_version=999")
-    connection.close()
-    before = filled.read_bytes()
-    for opening in (RunStore.open, RunStore.create):
-        with pytest.raises(ArtifactTooNewError, match="999") as caught:
-            opening(filled)
-        assert caught.value.hint == "upgrade thinkroute"
-    assert filled.read_bytes() == before
-
-
-def test_somebody_elses_database_is_refused_and_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE mine (x)")
-    connection.close()
-    before = path.read_bytes()
-    for opening in (RunStore.open, RunStore.create):
-        with pytest.raises(StoreError, match="not a run store"):
-            opening(path)
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"my notes, " * 1000)
-    for opening in (RunStore.open, RunStore.create):
-        with pytest.raises(StoreError, match="not a usable run store"):
-            opening(path)
-    assert path.read_bytes() == b"my notes, " * 1000
-
-
-def test_after_a_refusal_the_store_is_not_locked(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"my notes, " * 1000)
-    with pytest.raises(StoreError):
-        RunStore.create(path)
-    path.unlink()
-    with RunStore.create(path) as store:
-        fill(store, 1)
-    assert n_stored(path) == 1
-
-
-def read_all(path: Path) -> int:
-    with RunStore.open(path) as store:
-        MeasuredTable.from_store(store)
-        store.get_meta("provenance")
-        return sum(1 for _ in store.records())
-
-
-def attempt(path: Path) -> int | StoreError | ArtifactTooNewError:
-    try:
-        return read_all(path)
-    except (StoreError, ArtifactTooNewError) as error:
-        return error
-
-
-def damaged(whole: bytes) -> Iterator[bytes]:
-    rng = random.Random(7)
-    for _ in range(40):
-        position = rng.randrange(len(whole))
-        yield whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :]
-    for _ in range(10):
-        yield whole[: rng.randrange(100, len(whole))]
-    # The letters of an outcome, which no database check would notice.
-    yield whole.replace(b"correct", b"corr\xffct", 1)
-    yield whole.replace(b"correct", b"corrxct", 1)
-
-
-def test_damage_gives_a_store_error_or_all_that_is_readable(filled: Path) -> None:
-    whole = filled.read_bytes()
-    n_refused = 0
-    for content in damaged(whole):
-        filled.write_bytes(content)
-        found = attempt(filled)
-        if isinstance(found, int):
-            assert found <= 80
-        else:
-            assert str(filled) in str(found)
-            assert found.hint
-            n_refused += 1
-    assert n_refused >= 10
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from typing import Any
-from calibration import RunStore
-with RunStore.create(Path(sys.argv[1])) as store:
-    print("ready", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def test_two_processes_cannot_write_one_store(filled: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(filled)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        with pytest.raises(StoreError, match="another process") as caught:
-            RunStore.create(filled)
-        assert caught.value.code == "store-locked"
-        assert n_stored(filled) == 80
-    finally:
-        holder.kill()
-        holder.communicate()
-    with RunStore.create(filled) as store:
-        assert len(store.finished_keys()) == 60
-
-
-def test_a_store_is_read_while_it_is_written(path: Path) -> None:
-    n_samples, seen = 600, [0]
-    with RunStore.create(path) as store:
-        fill(store, n_samples)
-        writing = threading.Event()
-
-        def write() -> None:
-            arm = store.add_arm(ArmRow("model", 1000, "reasoning@64", "a recipe", "{}"))
-            for n in range(n_samples):
-                store.add(sample(n, arm=arm))
-            writing.set()
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        while True:
-            is_last = writing.is_set()
-            with RunStore.open(path) as reader:
-                seen.append(sum(row["n"] + row["n_error"] for row in reader.cell_sums()))
-            if is_last:
-                break
-        thread.join()
-    assert seen == sorted(seen)
-    assert n_stored(path) == 2 * n_samples
-
-
-FILL_THE_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from typing import Any
-sys.path.insert(0, sys.argv[2])
-import test_store as t
-from calibration import RunStore
-from policies import StoreError
-
-path = Path(sys.argv[1])
-with RunStore.create(path) as store:
-    t.fill(store, 40)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = path.stat().st_size + 200_000
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    with RunStore.create(path) as store:
-        arm = store.add_arm(t.ArmRow("model", 1000, "reasoning@64", "a recipe", "{}"))
-        for n in range(20_000):
-            store.add(t.sample(n % 40, arm=arm + n))
-except StoreError as error:
-    print(error.hint)
-else:
-    print("no error")
-"""
-
-
-def test_a_full_disk_is_a_store_error_and_loses_nothing_written_before(path: Path) -> None:
-    done = run_python(FILL_THE_DISK, path, Path(__file__).parent)
-    assert "is safe" in done.stdout, done.stdout + done.stderr
-    with RunStore.open(path) as store:
-        assert sum(1 for record in store.records() if record.policy == "direct") == 40
-        integrity = store._connection.execute("PRAGMA integrity_check").fetchone()
-    assert integrity == ("ok",)
-    with RunStore.create(path) as store:
-        store.add(sample(0))
-    assert n_stored(path) >= 40
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    (tmp_path / "folder.sqlite").mkdir()
-    for place in (tmp_path / "file" / "run.sqlite", tmp_path / "folder.sqlite"):
-        with pytest.raises(StoreError, match=place.name) as caught:
-            RunStore.create(place)
-        assert caught.value.hint
-
-
-def test_a_failed_write_reaches_the_caller_and_what_was_there_stays(filled: Path) -> None:
-    store = RunStore.create(filled)
-    # A trigger stands for a disk that refuses one group of samples.
-    store._connection.executescript(
-        "CREATE TRIGGER refuse BEFORE INSERT ON generation WHEN new.arm = 9"
-        " BEGIN SELECT RAISE(ABORT, 'the disk says no'); END;"
-    )
-    store.add(sample(1, arm=9))
-    assert store._writer is not None
-    store._writer.join(timeout=30)
-    with pytest.raises(StoreError, match="the disk says no"):
-        store.add(sample(2))
-    with pytest.raises(StoreError, match="the disk says no"):
-        store.close()
-    assert n_stored(filled) == 80
-
-
-READ_AS_NOBODY = """
-import os, sys
-from pathlib import Path
-from typing import Any
-from calibration import MeasuredTable, RunStore
-import calibration.statistics
-path = Path(sys.argv[1])
-if os.geteuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
-assert not os.access(path.parent, os.W_OK)
-with RunStore.open(path) as store:
-    print(len(store.finished_keys()))
-"""
-
-
-def test_a_store_in_a_read_only_folder_can_be_read(filled: Path) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="store-"))
-    try:
-        shutil.copy(filled, folder / "run.sqlite")
-        (folder / "run.sqlite").chmod(0o444)
-        folder.chmod(0o555)
-        done = run_python(READ_AS_NOBODY, folder / "run.sqlite")
-        assert done.stdout == "60\n", done.stderr
-    finally:
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
-
-
-NEVER_CLOSED = """
-import sys
-from pathlib import Path
-from typing import Any
-sys.path.insert(0, sys.argv[2])
-import test_store as t
-from calibration import RunStore
-store = RunStore.create(Path(sys.argv[1]))
-t.fill(store, 4)
-raise SystemExit("a defect elsewhere")
-"""
-
-
-def test_a_store_that_nobody_closes_does_not_keep_the_process(path: Path) -> None:
-    done = run_python(NEVER_CLOSED, path, Path(__file__).parent)
-    assert done.returncode == 1
-    assert "a defect elsewhere" in done.stderr
-
-
-def test_closing_twice_is_harmless(path: Path) -> None:
-    store = RunStore.create(path)
-    fill(store, 2)
-    store.close()
-    store.close()
-    assert n_stored(path) == 2
-
-
-def test_the_schema_is_the_one_of_version_4(
-    filled: Path, golden_json: Callable[[str, object], None]
-) -> None:
-    with sqlite3.connect(filled) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = {
-            name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        }
-    connection.close()
-    golden_json("calibration/store_schema_v4.json", {"version": version, "tables": tables})
-
-
-@pytest.fixture
-def of_version_1(path: Path) -> Path:
-    return restored(path, 1)
-
-
-def restored(path: Path, version: int) -> Path:
-    path.parent.mkdir()
-    with sqlite3.connect(path) as connection:
-        text = (GOLDEN / f"store_v{version}.sql").read_text(encoding="utf-8")
-        connection.executescript(text)
-    connection.close()
-    return path
-
-
-def cells_of(path: Path) -> str:
-    with RunStore.open(path) as store:
-        assert store.damaged() == []
-        return repr(MeasuredTable.from_store(store).cells)
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_a_store_of_an_older_version_is_read_and_left_as_it_is(
-    path: Path, tmp_path: Path, version: int
-) -> None:
-    before = restored(path, version).read_bytes()
-    new = store_path(tmp_path / "new")
-    with RunStore.create(new) as store:
-        fill(store, 12, policies=("direct", "reasoning@64"))
-    assert cells_of(path) == cells_of(new)
-    with RunStore.open(path) as old, RunStore.open(new) as store:
-        assert list(old.records()) == list(store.records())
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_a_run_of_an_older_version_goes_on_in_the_newest_and_stays_sound(
-    path: Path, version: int
-) -> None:
-    restored(path, version)
-    more = dataclasses.replace(answer(), evidence=Evidence(-0.5, -1.5, 0.25, 0.75))
-    with RunStore.create(path) as store:
-        store.add_questions([("q99", "task9", "math-oe", "q99", None, "?", "4")])
-        store.add(dataclasses.replace(sample(99), completion=more))
-    with RunStore.open(path) as store:
-        assert store.damaged() == []
-        assert {record.evidence for record in store.records()} == {
-            None,
-            Evidence(-0.5, -1.5),
-            Evidence(-0.5, -1.5, 0.25, 0.75),
-        }
-
-
-@pytest.mark.parametrize("column", ["margin", "agreement"])
-@pytest.mark.parametrize("value", [None, 0.125])
-def test_evidence_that_was_changed_on_the_disk_is_found(
-    path: Path, column: str, value: float | None
-) -> None:
-    given = Evidence(-0.5, -1.5) if value is not None else Evidence(-0.5, -1.5, 0.25, 0.75)
-    with RunStore.create(path) as store:
-        fill(store, 2)
-        store.add(
-            dataclasses.replace(sample(0), completion=dataclasses.replace(answer(), evidence=given))
-        )
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"UPDATE generation SET {column} = ? WHERE key = '1-0'", (value,))
-    connection.close()
-    with RunStore.open(path) as store:
-        assert [damage.key for damage in store.damaged()] == ["1-0"]
-
-
 def test_evidence_survives_the_store(path: Path) -> None:
     given = [None, Evidence(-0.5, -1.5), Evidence(margin=0.0), Evidence(agreement=0.2)]
     with RunStore.create(path) as store:
@@ -647,30 +232,6 @@ def test_evidence_survives_the_store(path: Path) -> None:
     with RunStore.open(path) as store:
         found = {record.question_id: record.evidence for record in store.records()}
     assert found == {f"q{n}": evidence for n, evidence in enumerate(given)} | {"q8": None}
-
-
-def test_a_store_of_version_1_is_read_and_left_as_it_is(of_version_1: Path, tmp_path: Path) -> None:
-    before = of_version_1.read_bytes()
-    new = store_path(tmp_path / "new")
-    with RunStore.create(new) as store:
-        fill(store, 12, policies=("direct", "reasoning@64"))
-    assert cells_of(of_version_1) == cells_of(new)
-    with RunStore.open(of_version_1) as store:
-        assert store.trace("1-0") is None
-        assert store.ledger()["measurement_tokens"] == store.ledger()["native_tokens"] > 0
-    assert of_version_1.read_bytes() == before
-
-
-def test_a_run_of_version_1_goes_on_in_the_newest(of_version_1: Path) -> None:
-    cells = cells_of(of_version_1)
-    with RunStore.create(of_version_1) as store:
-        assert cells_of(of_version_1) == cells
-        store.add_questions([("q99", "task9", "math-oe", "q99", None, "?", "4")])
-        store.add(sample(99))
-    assert "task9" in cells_of(of_version_1)
-    with sqlite3.connect(of_version_1) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
-    connection.close()
 
 
 BILLED = dataclasses.replace(
@@ -709,18 +270,6 @@ def test_a_bill_that_was_changed_on_the_disk_is_found_and_dropped_with_its_sampl
         store.drop(["1-0"])
         assert store.damaged() == []
         assert store.remarks() == {}
-
-
-def test_a_changed_byte_is_named_and_can_be_dropped(filled: Path) -> None:
-    with sqlite3.connect(filled) as connection:
-        connection.execute("UPDATE generation SET text = '#### 5' WHERE key = '1-1'")
-    connection.close()
-    with RunStore.create(filled) as store:
-        [damage] = store.damaged()
-        assert damage == ("1-1", "task0", "q1", "direct")
-        store.drop([damage.key])
-        assert store.damaged() == []
-        assert "1-1" not in store.finished_keys()
 
 
 def test_traces_come_back_as_they_were(path: Path) -> None:

@@ -16,7 +16,8 @@ from scipy import stats
 from calibration import OutcomeRecord
 from policies import InvalidInputError
 from router import OutcomeMatrix, Router
-from router._guarantee import Guarantee, MeasuredCost, certify
+from router._certification import certify
+from router._guarantee import Guarantee, MeasuredCost
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -11,7 +11,10 @@ from router import evaluate
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "outcomes"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded outcomes at {DATA}")
+pytestmark = [
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"no recorded outcomes at {DATA}"),
+    pytest.mark.timeout(600),  # Nested cross-validation, on machines that do other things too.
+]
 
 
 def read(

@@ -7,6 +7,7 @@ from ._backend import (
     pocket_directory,
     pocket_model_names,
     pocket_options,
+    pocket_tokenizer,
 )
 from ._chat import render_chat
 
@@ -17,5 +18,6 @@ __all__ = [
     "pocket_directory",
     "pocket_model_names",
     "pocket_options",
+    "pocket_tokenizer",
     "render_chat",
 ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -39,6 +39,7 @@ __all__ = [
     "pocket_directory",
     "pocket_model_names",
     "pocket_options",
+    "pocket_tokenizer",
 ]
 
 _CONTEXT_TOKENS = 1024
@@ -83,6 +84,18 @@ def pocket_directory(model: str) -> Path:
     if model not in pocket_model_names():
         raise UnknownNameError("model", model, pocket_model_names())
     return _models_root() / model
+
+
+def pocket_tokenizer() -> Callable[[Iterable[str]], list[list[int]]]:
+    """Return what gives the token ids of texts; the models without skills have one tokenizer.
+
+    Special tokens are recognised in the texts, and none are added.
+
+    Raises:
+        MissingPrerequisiteError: The extra `pocket` is not installed.
+    """
+    engine = _Engine(pocket_directory("pocket-xs"))
+    return lambda texts: [engine.encode(text) for text in texts]
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import advisor as advisor_package
 from advisor import Recommendation, RecommendationRequest
 from advisor.cli._recommend_request import read_traces
 from advisor.cost import Gpus, InferBudget, TrainBudget, Workload
+from advisor.evidence import MeasuredStudy
 from calibration import Cell, OutcomeRecord
 from policies import InvalidInputError, ModelSize, ThinkrouteError
 
@@ -39,8 +40,10 @@ class Engine:
         *,
         cells: Sequence[Cell] = (),
         records: Sequence[OutcomeRecord] = (),
+        study: MeasuredStudy | None = None,
     ) -> Recommendation:
         assert not records or cells
+        assert study is None, "no test here names a study"
         self.requests.append(request)
         self.cells = list(cells)
         return self.answer

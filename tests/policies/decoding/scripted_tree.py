@@ -2,8 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from policies import Backend, Completion, DecodingOptions, GenerationRequest, Policy, user_message
+from policies.decoding.associated_thoughts import ASSOCIATE, AssociatedThoughts
+from policies.decoding.direct import Direct
+from policies.decoding.planning import ReasoningViaPlanning
+from policies.decoding.tree_of_thoughts import TreeOfThoughts
 from policies.verifiers import Candidate
 from tests.policies.decoding.scripted_verifier import ScriptedVerifier
 from tests.policies.decoding.step_backend import Say
@@ -38,6 +43,35 @@ def growing(tree: Mapping[str, tuple[str, ...]]) -> Say:
         return branches[(n_asked[begun] - 1) % len(branches)]
 
     return say
+
+
+def associating(steps: Say, facts: Mapping[str, str]) -> Say:
+    """Answer the question step by step, and questions about facts with facts."""
+
+    def say(begun: str, request: GenerationRequest) -> str:
+        if request.messages[-1].content == ASSOCIATE:
+            return facts.get(request.messages[-2].content, "")
+        return steps(begun, request)
+
+    return say
+
+
+def tot(verifier: ScriptedVerifier, **parameters: Any) -> TreeOfThoughts:
+    """Return a small tree of thoughts."""
+    chosen: dict[str, Any] = {"breadth": 2, "proposals": 2, **parameters}
+    return TreeOfThoughts(Direct(), verifier, **chosen)
+
+
+def rap(verifier: ScriptedVerifier, **parameters: Any) -> ReasoningViaPlanning:
+    """Return a small search by planning that goes by values alone."""
+    chosen: dict[str, Any] = {"rollouts": 4, "width": 2, "alpha": 0.0, **parameters}
+    return ReasoningViaPlanning(Direct(), verifier, **chosen)
+
+
+def coat(verifier: ScriptedVerifier, **parameters: Any) -> AssociatedThoughts:
+    """Return a small chain of associated thoughts."""
+    chosen: dict[str, Any] = {"rollouts": 4, "depth": 5, **parameters}
+    return AssociatedThoughts(Direct(), verifier, **chosen)
 
 
 def judging(values: Mapping[str, float], *, fails_at: int | None = None) -> ScriptedVerifier:

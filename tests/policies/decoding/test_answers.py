@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.decoding._answers import final_answer, sample_seed
+from policies.decoding._answers import final_answer
+from policies.decoding._sampling import sample_seed
 
 
 @pytest.mark.parametrize(

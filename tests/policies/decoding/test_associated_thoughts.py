@@ -1,31 +1,19 @@
 """Chain of associated thoughts: a tree search that takes notes."""
 
-import asyncio
-import math
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from policies import (
     BackendRequestError,
     BackendTimeoutError,
     Capability,
     DecodingOptions,
-    FinishReason,
-    GenerationRequest,
-    InvalidInputError,
-    InvalidPolicyError,
     Message,
-    PolicySpec,
     build_policy,
 )
-from policies.backends.fake import FakeAnswer, FakeBackend
-from policies.contract import check_policy
 from policies.decoding.associated_thoughts import ASSOCIATE, FACT_TOKENS, AssociatedThoughts
 from policies.decoding.direct import Direct
 from policies.decoding.reasoning import Reasoning
@@ -34,12 +22,12 @@ from tests.policies.decoding.scripted_tree import (
     QUESTION,
     SAMPLED,
     answer,
+    associating,
+    coat,
     growing,
-    hostile,
     judging,
 )
-from tests.policies.decoding.scripted_verifier import ScriptedVerifier
-from tests.policies.decoding.step_backend import Say, StepBackend
+from tests.policies.decoding.step_backend import StepBackend
 
 # Only who has the fact about B goes on well from it.
 TREE = {
@@ -60,24 +48,8 @@ VALUES = {
 }
 
 
-def associating(steps: Say, facts: dict[str, str]) -> Say:
-    """Answer the question step by step, and questions about facts with facts."""
-
-    def say(begun: str, request: GenerationRequest) -> str:
-        if request.messages[-1].content == ASSOCIATE:
-            return facts.get(request.messages[-2].content, "")
-        return steps(begun, request)
-
-    return say
-
-
 def noting() -> StepBackend:
     return StepBackend(associating(growing(TREE), FACTS))
-
-
-def coat(verifier: ScriptedVerifier, **parameters: Any) -> AssociatedThoughts:
-    chosen: dict[str, Any] = {"rollouts": 4, "depth": 5, **parameters}
-    return AssociatedThoughts(Direct(), verifier, **chosen)
 
 
 async def test_facts_become_paragraphs_of_the_answer_and_the_model_goes_on_from_them() -> None:
@@ -206,26 +178,6 @@ async def test_equal_steps_are_one_state_and_need_one_fact() -> None:
     assert sum(call.messages[-1].content == ASSOCIATE for call in backend.calls) == 1
 
 
-async def test_the_steps_of_a_state_go_out_together_and_so_do_their_facts() -> None:
-    slow = FakeBackend(lambda _: FakeAnswer("x\n\nAnswer: y"), latency_s=0.001)
-    await answer(coat(judging({}), width=6), slow)
-    assert slow.most_in_flight == 6
-
-
-async def test_every_sample_has_a_seed_of_its_own_that_the_query_decides() -> None:
-    async def seeds(seed: int | None) -> list[int | None]:
-        backend = noting()
-        options = DecodingOptions(temperature=0.7, seed=seed, max_answer_tokens=40)
-        await answer(coat(judging(VALUES)), backend, options)
-        return [call.seed for call in backend.calls if call.temperature > 0]
-
-    found = await seeds(1)
-    assert len(set(found)) == len(found)
-    assert found == await seeds(1)
-    assert not set(found) & set(await seeds(2))
-    assert set(await seeds(None)) == {None}
-
-
 async def test_a_verifier_that_fails_ends_the_search_with_what_there_is() -> None:
     tree = {"": ("A\n\n", "Answer: 5"), "A\n\n": ("Answer: 6",)}
     for fails_at, text in ((0, "Answer: 5"), (1, "Answer: 5")):
@@ -234,18 +186,6 @@ async def test_a_verifier_that_fails_ends_the_search_with_what_there_is() -> Non
         completion = await answer(policy, backend)
         assert completion.text == text
         assert not completion.is_measurement
-
-
-async def test_scores_that_are_no_numbers_are_a_fault_and_no_low_score() -> None:
-    completion = await answer(coat(ScriptedVerifier(lambda _: math.nan)), noting())
-    assert completion.is_finished
-    assert not completion.is_measurement
-
-
-async def test_without_any_step_the_backends_error_is_raised() -> None:
-    error = BackendRequestError("no", backend="steps", model="m")
-    with pytest.raises(BackendRequestError, match="no"):
-        await answer(coat(judging(VALUES)), StepBackend(growing(TREE), fails=lambda _: error))
 
 
 async def test_facts_that_do_not_come_are_a_fault_on_the_answer() -> None:
@@ -257,24 +197,6 @@ async def test_facts_that_do_not_come_are_a_fault_on_the_answer() -> None:
     completion = await answer(coat(judging({"A": 0.5})), backend)
     assert completion.text == "A\n\nAnswer: 6"
     assert not completion.is_measurement
-
-
-@pytest.mark.parametrize("kind", ["empty", "blank", "endless", "loop", "many steps"])
-async def test_models_that_never_answer_give_a_cut_answer(kind: str) -> None:
-    policy = coat(ScriptedVerifier(lambda _: 0.9))
-    completion = await answer(policy, StepBackend(hostile(kind)))
-    assert not completion.is_finished
-    assert completion.usage.completion_tokens <= policy.max_tokens(SAMPLED)
-    assert completion.is_measurement
-
-
-async def test_the_context_reached_in_the_middle_leaves_the_best_that_there_is() -> None:
-    tree = {"": ("Answer: 0", "B\n\n"), "B\n\n": ("long " * 30 + "\n\n",)}
-    backend = StepBackend(associating(growing(tree), {}), context=26)
-    completion = await answer(coat(judging({"Answer: 0": 0.2, "B": 0.6})), backend)
-    assert completion.text == "Answer: 0"
-    assert completion.is_finished
-    assert completion.is_measurement
 
 
 async def test_notes_go_into_the_thought_of_a_model_that_thinks() -> None:
@@ -296,43 +218,6 @@ async def test_lines_are_steps_and_notes_too() -> None:
     assert completion.text == "a\nNote: f\nAnswer: 1"
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["coat(depth=3,rollouts=3,verifier=likelihood)/cot", "coat(rollouts=2)/direct",
-     "coat(rollouts=2,step=line)/reasoning@8"],
-)  # fmt: skip
-async def test_it_keeps_the_contract_of_policies(text: str) -> None:
-    options = DecodingOptions(temperature=0.7, seed=1, max_answer_tokens=30, max_thinking_tokens=30)
-    backend = FakeBackend(lambda _: FakeAnswer("yes it is\n\nAnswer: yes", thinking="hm\n\nso"))
-    policy = build_policy(PolicySpec.parse(text))
-    report = await check_policy(policy, backend, options=options)
-    assert report.failures == ()
-    assert build_policy(str(policy.spec)).spec == policy.spec
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["coat", "coat(rollouts=0)/direct", "coat(width=0)/direct", "coat(depth=0)/direct",
-     "coat(beta=-1)/direct", "coat(w=-1)/direct", "coat(enough=2)/direct",
-     "coat(n=3)/direct", "coat/sc(n=2)/direct"],
-)  # fmt: skip
-def test_parameters_that_make_no_search_are_refused(text: str) -> None:
-    with pytest.raises(InvalidPolicyError):
-        build_policy(text)
-
-
-def test_a_verifier_of_whole_answers_is_refused() -> None:
-    with pytest.raises(InvalidPolicyError, match="whole answers only"):
-        coat(ScriptedVerifier(lambda _: 1.0, scores_steps=False))
-
-
-async def test_greedy_steps_are_refused_before_anything_is_asked() -> None:
-    backend = noting()
-    with pytest.raises(InvalidInputError, match="temperature"):
-        await answer(coat(judging(VALUES)), backend, DecodingOptions())
-    assert backend.calls == []
-
-
 def test_defaults_and_needs_are_told() -> None:
     policy = build_policy("coat(beta=0.1,w=1,verifier=self)/direct")
     assert str(policy.spec) == "coat/direct"
@@ -348,52 +233,3 @@ def test_the_ceiling_counts_steps_facts_evaluations_and_the_end() -> None:
     assert judged.max_tokens(options) == bare.max_tokens(options) + 4 * 3 * 2 * 4
     capped = AssociatedThoughts(Direct(), Likelihood(), rollouts=3, width=1, depth=2, step_tokens=4)
     assert capped.max_tokens(options) == 4 + 2 * 9 + 3 * FACT_TOKENS + 10
-
-
-PIECES = st.sampled_from(["\n\n", "\n", " a", " b", "Answer: 7", "<x>"])
-
-
-@given(
-    texts=st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=1, max_size=5),
-    scores=st.lists(st.floats(0, 1), min_size=1, max_size=7),
-    parameters=st.fixed_dictionaries(
-        {
-            "rollouts": st.integers(1, 5),
-            "width": st.integers(1, 3),
-            "depth": st.integers(1, 4),
-            "w": st.floats(0, 10),
-            "beta": st.floats(0, 1000),
-            "enough": st.floats(0, 1),
-            "step_tokens": st.integers(1, 6),
-            "step": st.sampled_from(["paragraph", "line"]),
-        }
-    ),
-    fails_at=st.none() | st.integers(0, 4),
-    lost=st.none() | st.integers(1, 9),
-)
-def test_whatever_the_model_says_the_search_ends_within_its_ceiling_and_bills_all(
-    texts: list[str],
-    scores: list[float],
-    parameters: dict[str, Any],
-    fails_at: int | None,
-    lost: int | None,
-) -> None:
-    values = iter(scores * 1000)
-    verifier = ScriptedVerifier(lambda _: next(values), fails_at=fails_at)
-    error = BackendRequestError("lost", backend="steps", model="m")
-
-    def say(begun: str, request: GenerationRequest) -> str:
-        del begun, request
-        return texts[len(backend.calls) % len(texts)]
-
-    backend = StepBackend(say, fails=lambda _: error if len(backend.calls) == lost else None)
-    policy = AssociatedThoughts(Direct(), verifier, **parameters)
-    options = DecodingOptions(temperature=0.7, seed=3, max_answer_tokens=12)
-    try:
-        completion = asyncio.run(policy.run(QUESTION, backend, options))
-    except BackendRequestError:
-        return
-    assert completion.usage == reduce(add, (one.usage for one in backend.answers))
-    assert completion.usage.completion_tokens <= policy.max_tokens(options)
-    assert "ceiling" not in [remark.code for remark in completion.remarks]
-    assert completion.is_finished or completion.finish_reason is not FinishReason.STOP

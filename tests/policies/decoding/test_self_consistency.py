@@ -21,8 +21,8 @@ from policies import (
 )
 from policies.backends.fake import FakeAnswer, FakeBackend, Reply
 from policies.contract import check_policy
-from policies.decoding._answers import sample_seed
 from policies.decoding._samples import is_decided, majority, sums_of
+from policies.decoding._sampling import sample_seed
 from policies.decoding.direct import Direct
 from policies.decoding.self_consistency import SelfConsistency
 

@@ -1,51 +1,33 @@
 """Tree of Thoughts: breadth first and depth first."""
 
-import asyncio
-import math
 from functools import reduce
 from operator import add
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from policies import (
-    BackendRequestError,
     Capability,
     DecodingOptions,
-    FinishReason,
     GenerationRequest,
-    InvalidInputError,
-    InvalidPolicyError,
-    PolicySpec,
     build_policy,
 )
-from policies.backends.fake import FakeAnswer, FakeBackend
-from policies.contract import check_policy
 from policies.decoding.direct import Direct
 from policies.decoding.reasoning import Reasoning
 from policies.decoding.tree_of_thoughts import TreeOfThoughts
 from policies.verifiers.likelihood import Likelihood
 from tests.policies.decoding.scripted_tree import (
-    QUESTION,
-    SAMPLED,
     TREE,
     VALUES,
     answer,
     growing,
     hostile,
     judging,
+    tot,
 )
 from tests.policies.decoding.scripted_verifier import ScriptedVerifier
 from tests.policies.decoding.step_backend import StepBackend
 
 BOTH = pytest.mark.parametrize("search", ["bfs", "dfs"])
-
-
-def tot(verifier: ScriptedVerifier, **parameters: Any) -> TreeOfThoughts:
-    chosen: dict[str, Any] = {"breadth": 2, "proposals": 2, **parameters}
-    return TreeOfThoughts(Direct(), verifier, **chosen)
 
 
 @pytest.mark.parametrize(("breadth", "text"), [(1, "A\n\nAnswer: 2"), (2, "B\n\nAnswer: 3")])
@@ -67,9 +49,6 @@ async def test_the_thoughts_of_a_level_and_their_values_are_asked_together() -> 
         ["A|B", "A|B"],
         ["Answer: 1", "Answer: 2", "Answer: 3", "Answer: 4"],
     ]
-    slow = FakeBackend(lambda _: FakeAnswer("x\n\nAnswer: y"), latency_s=0.001)
-    await answer(tot(judging({}), proposals=6), slow)
-    assert slow.most_in_flight == 6
 
 
 async def test_a_complete_state_stays_among_the_best_and_is_not_asked_again() -> None:
@@ -140,21 +119,6 @@ async def test_equal_thoughts_are_one_thought() -> None:
 
 
 @BOTH
-async def test_every_request_has_a_seed_of_its_own_that_the_query_decides(search: str) -> None:
-    async def seeds(seed: int | None) -> list[int | None]:
-        backend = StepBackend(growing(TREE))
-        options = DecodingOptions(temperature=0.7, seed=seed, max_answer_tokens=40)
-        await answer(tot(judging(VALUES), search=search), backend, options)
-        return [call.seed for call in backend.calls]
-
-    found = await seeds(1)
-    assert len(set(found)) == len(found)
-    assert found == await seeds(1)
-    assert not set(found) & set(await seeds(2))
-    assert set(await seeds(None)) == {None}
-
-
-@BOTH
 async def test_a_verifier_that_fails_ends_the_search_with_what_there_is(search: str) -> None:
     backend = StepBackend(growing(TREE))
     completion = await answer(tot(judging(VALUES, fails_at=1), search=search), backend)
@@ -167,68 +131,6 @@ async def test_a_verifier_that_fails_ends_the_search_with_what_there_is(search: 
         "verifier-failed",
         "unfinished-search",
     ]
-
-
-@BOTH
-async def test_scores_that_are_no_numbers_are_a_fault_and_no_low_score(search: str) -> None:
-    policy = tot(ScriptedVerifier(lambda _: math.nan), search=search)
-    completion = await answer(policy, StepBackend(growing(TREE)))
-    assert completion.is_finished
-    assert not completion.is_measurement
-
-
-@BOTH
-async def test_without_any_thought_the_backends_error_is_raised(search: str) -> None:
-    error = BackendRequestError("no", backend="steps", model="m")
-    backend = StepBackend(growing(TREE), fails=lambda _: error)
-    with pytest.raises(BackendRequestError, match="no"):
-        await answer(tot(judging(VALUES), search=search), backend)
-
-
-@BOTH
-async def test_a_lost_thought_is_a_remark_on_the_answer_of_the_others(search: str) -> None:
-    error = BackendRequestError("no", backend="steps", model="m")
-    backend = StepBackend(growing(TREE))
-    backend_fails = StepBackend(
-        growing(TREE), fails=lambda _: error if len(backend_fails.calls) == 2 else None
-    )
-    completion = await answer(tot(judging(VALUES), search=search), backend_fails)
-    assert completion.is_finished
-    assert not completion.is_measurement
-    assert (await answer(tot(judging(VALUES), search=search), backend)).is_measurement
-
-
-@BOTH
-@pytest.mark.parametrize("kind", ["empty", "blank", "endless", "loop", "many steps"])
-async def test_models_that_never_answer_give_a_cut_answer(search: str, kind: str) -> None:
-    policy = tot(ScriptedVerifier(lambda _: 0.9), search=search)
-    backend = StepBackend(hostile(kind))
-    completion = await answer(policy, backend)
-    assert not completion.is_finished
-    assert completion.usage.completion_tokens <= policy.max_tokens(SAMPLED)
-    assert completion.is_measurement
-
-
-@BOTH
-async def test_a_server_that_ignores_the_stop_gives_whole_answers(search: str) -> None:
-    backend = StepBackend(
-        growing({"": ("one\n\ntwo\n\nAnswer: 1", "one\n\ntwo\n\nAnswer: 2")}), ignores_stop=True
-    )
-    verifier = judging({"Answer: 1": 0.6, "Answer: 2": 0.8})
-    completion = await answer(tot(verifier, search=search), backend)
-    assert completion.text == "one\n\ntwo\n\nAnswer: 2"
-    assert completion.is_finished
-
-
-@BOTH
-async def test_the_context_reached_in_the_middle_leaves_the_best_that_there_is(search: str) -> None:
-    tree = {"": ("Answer: 0", "B\n\n"), "B\n\n": ("long " * 30 + "\n\n",)}
-    backend = StepBackend(growing(tree), context=12)
-    verifier = judging({"Answer: 0": 0.2, "B": 0.6})
-    completion = await answer(tot(verifier, search=search), backend)
-    assert completion.text == "Answer: 0"
-    assert completion.is_finished
-    assert completion.is_measurement
 
 
 async def test_the_steps_of_a_thought_are_searched_too() -> None:
@@ -279,43 +181,6 @@ async def test_a_reply_that_is_neither_yes_nor_no_ends_the_search_and_is_no_faul
     assert "verifier-not-asked" in [remark.code for remark in completion.remarks]
 
 
-@BOTH
-async def test_it_keeps_the_contract_of_policies(search: str) -> None:
-    options = DecodingOptions(temperature=0.7, seed=1, max_answer_tokens=30, max_thinking_tokens=30)
-    backend = FakeBackend(lambda _: FakeAnswer("yes it is\n\nAnswer: yes", thinking="hm\n\nso"))
-    for text in (
-        f"tot(depth=3,search={search},verifier=likelihood)/cot",
-        f"tot(breadth=2,search={search})/direct",
-        f"tot(breadth=2,search={search},step=line)/reasoning@8",
-    ):
-        policy = build_policy(PolicySpec.parse(text))
-        report = await check_policy(policy, backend, options=options)
-        assert report.failures == ()
-        assert build_policy(str(policy.spec)).spec == policy.spec
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["tot", "tot(breadth=0)/direct", "tot(proposals=0)/direct", "tot(depth=-1)/direct",
-     "tot(search=best)/direct", "tot(threshold=2)/direct", "tot(step=word)/direct",
-     "tot(n=3)/direct", "tot/sc(n=2)/direct", "tot(step_tokens=0)/direct"],
-)  # fmt: skip
-def test_parameters_that_make_no_search_are_refused(text: str) -> None:
-    with pytest.raises(InvalidPolicyError):
-        build_policy(text)
-
-
-def test_a_verifier_of_whole_answers_is_refused() -> None:
-    with pytest.raises(InvalidPolicyError, match="whole answers only"):
-        tot(ScriptedVerifier(lambda _: 1.0, scores_steps=False))
-
-
-@pytest.mark.parametrize("name", ["tot", "rap", "coat"])
-def test_the_steps_of_a_thought_are_not_judged_by_a_likelihood_that_nobody_tells(name: str) -> None:
-    with pytest.raises(InvalidPolicyError, match="not known"):
-        build_policy(f"{name}(verifier=likelihood)/reasoning@max")
-
-
 async def test_agreement_is_the_share_of_complete_answers_with_the_same_end() -> None:
     tree = {"": ("A\n\n", "So 3: answer: 3"), "A\n\n": ("Answer: 3", "Answer: 4")}
     values = {"A": 0.6, "So 3: answer: 3": 0.2, "Answer: 3": 0.9, "Answer: 4": 0.1}
@@ -326,13 +191,6 @@ async def test_agreement_is_the_share_of_complete_answers_with_the_same_end() ->
     cut = await answer(tot(judging(values)), StepBackend(hostile("endless")))
     assert cut.evidence is not None
     assert cut.evidence.agreement == 0.0
-
-
-async def test_greedy_thoughts_are_refused_before_anything_is_asked() -> None:
-    backend = StepBackend(growing(TREE))
-    with pytest.raises(InvalidInputError, match="temperature"):
-        await answer(tot(judging(VALUES)), backend, DecodingOptions())
-    assert backend.calls == []
 
 
 def test_defaults_needs_and_parts_are_told() -> None:
@@ -353,52 +211,3 @@ def test_the_ceiling_counts_thoughts_evaluations_and_the_end() -> None:
     assert capped.max_tokens(options) == 4 + 4 + 10
     deep = TreeOfThoughts(Direct(), Likelihood(), breadth=2, proposals=3, depth=3, search="dfs")
     assert deep.max_tokens(options) == 3 * 10 + 5 * 3 * 9 + 10
-
-
-PIECES = st.sampled_from(["\n\n", "\n", " a", " b", "Answer: 7", "<x>"])
-
-
-@given(
-    texts=st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=1, max_size=5),
-    scores=st.lists(st.floats(0, 1), min_size=1, max_size=7),
-    parameters=st.fixed_dictionaries(
-        {
-            "breadth": st.integers(1, 3),
-            "proposals": st.integers(1, 3),
-            "depth": st.integers(1, 5),
-            "search": st.sampled_from(["bfs", "dfs"]),
-            "threshold": st.floats(0, 1),
-            "step_tokens": st.integers(1, 6),
-            "step": st.sampled_from(["paragraph", "line"]),
-        }
-    ),
-    fails_at=st.none() | st.integers(0, 4),
-    lost=st.none() | st.integers(1, 9),
-)
-def test_whatever_the_model_says_the_search_ends_within_its_ceiling_and_bills_all(
-    texts: list[str],
-    scores: list[float],
-    parameters: dict[str, Any],
-    fails_at: int | None,
-    lost: int | None,
-) -> None:
-    values = iter(scores * 1000)
-    verifier = ScriptedVerifier(lambda _: next(values), fails_at=fails_at)
-    error = BackendRequestError("lost", backend="steps", model="m")
-
-    def say(begun: str, request: GenerationRequest) -> str:
-        del begun, request
-        return texts[len(backend.calls) % len(texts)]
-
-    backend = StepBackend(say, fails=lambda _: error if len(backend.calls) == lost else None)
-    policy = TreeOfThoughts(Direct(), verifier, **parameters)
-    options = DecodingOptions(temperature=0.7, seed=3, max_answer_tokens=12)
-    try:
-        completion = asyncio.run(policy.run(QUESTION, backend, options))
-    except BackendRequestError:
-        assert backend.answers == []
-        return
-    assert completion.usage == reduce(add, (one.usage for one in backend.answers))
-    assert completion.usage.completion_tokens <= policy.max_tokens(options)
-    assert "ceiling" not in [remark.code for remark in completion.remarks]
-    assert completion.is_finished or completion.finish_reason is not FinishReason.STOP
