@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._table import StudyTable
 
 __all__ = [
+    "BaseStep",
     "LabSpec",
     "StudentDone",
     "StudentFailed",

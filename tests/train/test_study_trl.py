@@ -101,7 +101,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrlData:
 def make_lab(data: TrlData, model: Path | str = MODEL, **training: Any) -> TrlLab:
     # One pass over the rows of a step instead of one for each.
     at_once = {"per_device_train_batch_size": "32", "gradient_accumulation_steps": "1"}
-    asked: dict[str, Any] = {"device": "cpu", "learning_rate": 1e-3, "overrides": at_once}
+    asked: dict[str, Any] = {"device": "cpu", "learning_rate": 4e-3, "overrides": at_once}
     asked |= training
     return TrlLab(
         {"tiny": str(model)},

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.reduction import ForkingPickler
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -444,8 +444,9 @@ def test_options_for_own_base_models_reach_their_lab_in_another_process() -> Non
     assert place.corpora == ("general", "math")
     assert not place.shares_prefixes
     assert isinstance(spec, partial)
-    # As it is sent to a worker.
-    sent = ForkingPickler.loads(ForkingPickler.dumps(spec))
+    worker = get_context("spawn").SimpleQueue()
+    worker.put(spec)
+    sent = worker.get()
     bases, data = sent.args
     assert bases == {"small": "models/small", "Qwen2-5-1-5B": "Qwen/Qwen2.5-1.5B"}
     assert data.pairs == {"general": Path("a.jsonl"), "math": Path("b=c.jsonl")}
