@@ -20,6 +20,7 @@ from policies import ThinkrouteError
 from ._report import Report, machine
 
 DEFAULT = "pocket-study"
+_KEPT = {True: "earned", False: "NOT earned", None: "too few"}
 
 
 def run(report: Report) -> None:
@@ -47,13 +48,8 @@ def add_to(report: Report, trial: TrialReport) -> None:
             f"word {word.word}{', leaning' if word.is_leaning else ''}, {word.trial}",
             100 * figure.value,
             "points lost" if word.is_leaning else "% right",
-            at_most=100 * trial.tolerance
-            if word.is_leaning and word.is_earned is not None
-            else None,
-            at_least=100 * LEAST_RIGHT
-            if not word.is_leaning and word.is_earned is not None
-            else None,
-            note=f"n = {word.n}, {word.n_unclear} unclear",
+            at_least=None if word.is_leaning or word.is_earned is None else 100 * LEAST_RIGHT,
+            note=f"n = {word.n}, {word.n_unclear} unclear; {word.promise}: {_KEPT[word.is_earned]}",
         )
     for race in (*trial.study_races, *trial.published_races):
         if race.cells.value is not None:
@@ -100,7 +96,7 @@ def tables(trial: TrialReport) -> list[Table]:
             _points(one.right),
             _points(one.loss),
             _points(one.expected_loss),
-            {True: "earned", False: "NOT earned", None: "too few"}[one.is_earned],
+            _KEPT[one.is_earned],
         )
     races = Table(title="Next cells", title_justify="left")
     for name in ("order", "until good", "reached, %", "fewer than random", "FLOPs / random"):

@@ -137,7 +137,8 @@ class Cell:
         mean_flops: Mean inference FLOPs over n; `None` if the architecture is unknown.
         mean_seconds: Mean wall time of the answers that were timed; NaN without any.
         interval: `wilson`; `clustered` where answers share questions or documents; `anytime`
-            where the run decided by looking when to stop.
+            where the run decided by looking when to stop; `crossed` over training seeds and
+            questions together.
         n_replayed: Answers that were told from a longer trace, part of n.
         mean_score: Mean partial credit where the grader gives it to every answer, else `None`.
         mean_usd: Mean price over n, `None` without a price.

@@ -83,6 +83,20 @@ class ThinkrouteError(Exception):
         """Return message and hint as one line of plain text."""
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error cross from a worker process to its parent, whatever made it."""
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+
+def _restored(
+    kind: type[ThinkrouteError], args: tuple[object, ...], state: dict[str, Any]
+) -> ThinkrouteError:
+    """Return an error as it was in another process; its constructor is not called again."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidInputError(ThinkrouteError, ValueError):
     """A value the caller gave cannot be used."""

@@ -161,7 +161,7 @@ def print_study(study: "StudyTable", name: str, wanted: StudyFilter) -> None:
                 cell.recipe,
                 cell.task_type,
                 cell.policy,
-                format_interval(cell.accuracy, cell.ci_low, cell.ci_high),
+                _percent(cell),
                 f"{cell.mean_tokens:.1f}",
                 f"{think[size, corpus, cell.recipe, cell.task_type, cell.policy]:.2f}",
                 format_flops(flops[size, corpus, cell.recipe]),
@@ -170,15 +170,20 @@ def print_study(study: "StudyTable", name: str, wanted: StudyFilter) -> None:
         ]
         n_params = f"{study.sizes[size]:,} parameters"
         title = f"{name}: {size} ({n_params}), {corpus}, n = {_counts(cells)}"
-        heads = ("recipe", "task", "policy", "accuracy [95%]", "tokens", "think", "train")
+        heads = ("recipe", "task", "policy", "% right [95%]", "tokens", "think", "train")
         print_table(table(title, heads, rows))
     seeds = sorted({one.student.seed for one in results})
     over = "seeds and questions" if len(seeds) > 1 else "questions alone"
     print_text(f"students: {len(results)}, seeds {', '.join(map(str, seeds))}")
-    print_text(f"accuracy: all answers of the seeds, with a 95% interval over {over}")
+    print_text(f"right: all answers of the seeds, with a 95% interval over {over}")
     print_text("policy: direct, thinking switched off; reasoning@max, as trained: it may think")
     print_text("think: share of answers that think; train: training FLOPs of one seed")
     print_text(f"cells are shown by ids such as {_first_id(name, groups)}")
+
+
+def _percent(cell: "Cell") -> str:
+    low, high = 100 * cell.ci_low, 100 * cell.ci_high
+    return f"{100 * cell.accuracy:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _first_id(name: str, groups: "Mapping[tuple[str, str], Sequence[Cell]]") -> str:

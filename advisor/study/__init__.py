@@ -12,8 +12,9 @@ Example:
     8
 """
 
-from ._catalog import load_study, shipped_studies
+from ._catalog import is_study, load_study, shipped_studies
 from ._design import StudyDesign
+from ._evidence import StudyEvidence
 from ._lab import Lab, StageCost, Step
 from ._plan import PlannedStudent, StudyLimits, StudyPlan
 from ._pocket_lab import PocketLab
@@ -49,10 +50,12 @@ __all__ = [
     "StudyCell",
     "StudyDesign",
     "StudyEvent",
+    "StudyEvidence",
     "StudyLimits",
     "StudyOrder",
     "StudyPlan",
     "StudyTable",
+    "is_study",
     "load_study",
     "run_study",
     "shipped_studies",

@@ -54,7 +54,10 @@ class Lab(Protocol):
         ...
 
     def measure_seconds(self, size: str) -> float | None:
-        """Return the seconds that measuring one student takes, `None` where unknown."""
+        """Return the seconds that measuring one student takes, `None` where unknown.
+
+        For 1,000 questions of each task type by two policies; a plan scales it by both.
+        """
         ...
 
     def prepare(self, size: str, *, on_step: Callable[[Step], None]) -> None:

@@ -56,6 +56,8 @@ def ask_questions(
 
     with RunStore.create(store) as run:
         asyncio.run(ask(run))
+    # Closing it has written what was under way.
+    with RunStore.open(store) as run:
         records = list(run.records())
         thoughts = Counter((one.task, one.policy) for one in run.thoughts() if one.n_tokens > 0)
         table = MeasuredTable.from_store(run)

@@ -1,6 +1,7 @@
 """Run a study: train and measure every student, several at a time, resumable after each."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -33,6 +34,8 @@ __all__ = [
     "StudyEvent",
     "run_study",
 ]
+
+_WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO})
 
 LabSpec: TypeAlias = Callable[[], Lab]
 """Builds the lab in each worker process; a module-level function, class or partial of one."""
@@ -165,9 +168,14 @@ class _Study:
                 )
         write_json(path, mine)
         for student in self._students:
-            result = read_result(self._folder(student), student)
+            result = read_result(self._folder(student))
             if result is not None:
                 self._keep(result, is_new=False)
+        # A smaller grid does not take away what a larger one has measured.
+        for folder in sorted((self._out / "students").glob("*")):
+            result = read_result(folder)
+            if result is not None:
+                self._results.setdefault(result.student, result)
 
     def run(self, workers: int) -> None:
         todo = [one for one in self._students if one not in self._results]
@@ -203,7 +211,9 @@ class _Study:
     def save(self) -> "StudyTable":
         from ._table import StudyTable
 
-        done = tuple(self._results[one] for one in self._students if one in self._results)
+        first = [self._results[one] for one in self._students if one in self._results]
+        wanted = set(self._students)
+        done = (*first, *(one for key, one in self._results.items() if key not in wanted))
         table = StudyTable(self._name, self._design, done, {"lab": self._identity})
         if done:
             table.save(self._out)
@@ -312,7 +322,7 @@ def _run_family(
             )
         except (ThinkrouteError, OSError) as error:
             events.put(StudentFailed(student, str(error)))
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
                 raise StoreError(
                     f"student {student.id} could not be written: {error.strerror or error}",
                     hint="make room or choose another --out; finished students are kept and the "

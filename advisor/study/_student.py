@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from policies import InvalidInputError
 
-
 __all__ = ["TWO_STAGE_CORPUS", "Stage", "Student", "StudyOrder"]
 
 TWO_STAGE_CORPUS = "general_then_math"

@@ -28,12 +28,12 @@ def write_result(folder: Path, result: StudentResult) -> None:
     write_json(folder / _NAME, document)
 
 
-def read_result(folder: Path, student: Student) -> StudentResult | None:
+def read_result(folder: Path) -> StudentResult | None:
     """Return what a student's folder holds, `None` if it is not finished.
 
     Raises:
         ArtifactTooNewError: A newer version wrote it.
-        ArtifactCorruptError: It is no result, or that of another student.
+        ArtifactCorruptError: It is no result, or not that of the student the folder is named for.
     """
     path = folder / _NAME
     if not path.exists():
@@ -54,8 +54,8 @@ def read_result(folder: Path, student: Student) -> StudentResult | None:
         found = _result(document)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactCorruptError(f"{path} is damaged: {error}", hint=hint) from error
-    if not is_ours or found.student != student:
-        raise ArtifactCorruptError(f"{path} is not the result of {student.id}", hint=hint)
+    if not is_ours or found.student.id != folder.name:
+        raise ArtifactCorruptError(f"{path} is not the result of {folder.name}", hint=hint)
     return found
 
 

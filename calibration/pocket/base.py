@@ -41,7 +41,7 @@ __all__ = ["BASE_STEPS", "ROW_TOKENS", "draw_document", "pretrain"]
 
 ROW_TOKENS = 128
 ROWS_PER_STEP = 32
-BASE_STEPS = {"pocket-xs": 2000, "pocket-s": 1200, "pocket-m": 700}
+BASE_STEPS = {"pocket-xs": 3000, "pocket-s": 1500, "pocket-m": 600}
 """Optimizer steps of the bases that the committed study started from."""
 _CHECKPOINT_EVERY_S = 120.0
 _END = "<|endoftext|>"
@@ -51,7 +51,7 @@ _CHAT_SHARE = 0.25
 def draw_document(rng: random.Random) -> str:
     """Return one document of plain text: facts, sums, notes of linked steps, or a list."""
     kinds: tuple[Callable[[random.Random], str], ...] = (_facts, _sums, _notes, _list)
-    text = rng.choices(kinds, weights=(2, 1, 5, 1))[0](rng)
+    text = rng.choices(kinds, weights=(1, 1, 10, 1))[0](rng)
     return _as_chat(rng, text) if rng.random() < _CHAT_SHARE else text
 
 

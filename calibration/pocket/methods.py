@@ -56,7 +56,11 @@ COLUMNS = (
     *("n", "n_correct", "n_cut", "accuracy", "ci_low", "ci_high", "mean_tokens"),
     *("train_flops", "sample_flops", "n_steps", "n_examples", "answers"),
 )
-"""Columns of the table; `answers` are the questions' bits, right or not, in base64."""
+"""Columns of the table.
+
+`train_flops` are those after the start, sampling included, and for a student's start what making
+it took; `answers` are the questions' bits, right or not, in base64.
+"""
 
 _SCHEMA_VERSION = 1
 _MEASURE_SEED = 7

@@ -40,6 +40,7 @@ class StudentTrainer:
         except ImportError as error:
             raise MissingPrerequisiteError.extra("train", str(error.name)) from error
         self.versions = {one.__name__: str(one.__version__) for one in (torch, transformers, onnx)}
+        transformers.utils.logging.disable_progress_bar()  # Whoever calls shows progress.
         # One core per student: there are more students than cores, and results do not depend on
         # how many cores there are.
         torch.set_num_threads(1)

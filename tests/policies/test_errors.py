@@ -1,7 +1,11 @@
 """The error tree: one root, one built-in for each kind, and a drawing that is true."""
 
+import copy
 import inspect
+import multiprocessing
 import re
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +95,20 @@ def test_a_backend_error_keeps_what_a_retry_loop_needs() -> None:
     assert (error.status_code, error.retry_after_s) == (429, 2.0)
     assert not BackendError("x", backend="b", model="m").retryable
     assert BackendError("x", backend="b", model="m", retryable=True).retryable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackendError("no answer", backend="openai", model="m", status_code=503, hint="wait"),
+        UnknownNameError("policy", "cott", ["cot"]),
+        DataFileError("no column", path=Path("a.csv"), line=3, hint="add it"),
+        MissingPrerequisiteError.extra("train", "torch"),
+    ],
+)
+def test_an_error_crosses_processes_as_it_was(error: ThinkrouteError) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        there = pool.submit(copy.copy, error).result()
+    assert type(there) is type(error)
+    assert str(there) == str(error)
+    assert vars(there) == vars(error)

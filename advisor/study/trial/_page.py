@@ -46,8 +46,8 @@ def page_lines(report: TrialReport) -> list[str]:
         "",
         "### Its words",
         "",
-        "A plain word must be right in 95% of verdicts, a leaning must lose no more than the"
-        " tolerance in the mean. Verdicts on another corpus's cells are not counted: there the"
+        "A plain word must be right in 95% of verdicts; a leaning must not be shown to lose more"
+        " than the tolerance, or than it says it expects to lose. Verdicts on another corpus's cells are not counted: there the"
         " advisor was told what is not so.",
         "",
         *_words(report.words),

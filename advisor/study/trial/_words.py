@@ -48,8 +48,9 @@ class WordCheck:
 def check_words(trial: str, judged: Iterable[Judged], tolerance: float) -> tuple[WordCheck, ...]:
     """Return a check of every word that recommendations bear.
 
-    A plain word must be right in 95% of the verdicts that can be told to be right or wrong; a
-    leaning must lose no more than the tolerance in the mean, which is what it says of itself.
+    A plain word must be right in 95% of the verdicts that can be told to be right or wrong. A
+    leaning must not be shown to lose more than the tolerance, or than it says it expects to, in
+    the mean: its loss is against the best of a noisy truth, so that it looks a little too large.
     Judge only answers to whoever said the truth about the cells.
 
     Args:
@@ -79,11 +80,13 @@ def _check(
         for one in found
         if one.reply.expected_loss is not None
     ]
-    value, bound = (loss.value, tolerance) if is_leaning else (right.value, LEAST_RIGHT)
-    n_problems = loss.n_problems if is_leaning else right.n_problems
+    expected = mean_figure([value for _, value in said], [name for name, _ in said])
+    bound = max(tolerance, expected.value or 0.0)
     is_earned = None
-    if value is not None and n_problems >= _LEAST_PROBLEMS:
-        is_earned = value <= bound if is_leaning else value >= bound
+    if is_leaning and loss.low is not None and loss.n_problems >= _LEAST_PROBLEMS:
+        is_earned = loss.low <= bound
+    elif not is_leaning and right.value is not None and right.n_problems >= _LEAST_PROBLEMS:
+        is_earned = right.value >= LEAST_RIGHT
     return WordCheck(
         trial=trial,
         word=word,
@@ -92,8 +95,8 @@ def _check(
         n_unclear=len(found) - len(told),
         right=right,
         loss=loss,
-        expected_loss=mean_figure([value for _, value in said], [name for name, _ in said]),
-        promise=f"loses at most {100 * tolerance:g} points in the mean"
+        expected_loss=expected,
+        promise=f"not shown to lose more than {100 * bound:.2g} points in the mean"
         if is_leaning
         else f"right in {LEAST_RIGHT:.0%}",
         is_earned=is_earned,

@@ -200,6 +200,14 @@ def test_bad_questions_are_one_clear_line(
     assert "Traceback" not in result.err
 
 
+def test_a_small_size_needs_cells_that_reach_it(advisor: Run) -> None:
+    for more in (("--size", "50M"), ("--size", "any", "--max-size", "50M")):
+        result = advisor("recommend", *more, "--task", "math-oe")
+        assert result.code == 2
+        assert "error[size-out-of-range]" in result.err
+        assert "between 0.1B and 100B" in result.err
+
+
 def test_a_size_by_name_needs_its_study(advisor: Run) -> None:
     result = advisor("recommend", "--size", "pocket-m", "--task", "math-oe")
     assert result.code == 2

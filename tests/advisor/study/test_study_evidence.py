@@ -244,8 +244,8 @@ def test_pooled_cells_alone_reach_small_sizes_too(table: StudyTable) -> None:
 def test_small_sizes_with_one_recipe_alone_have_no_prior(table: StudyTable) -> None:
     """Published figures are never carried to a size that nobody published anything near."""
     cells = [one for one in table.pooled_cells(corpus="general") if one.recipe == "ift"]
-    for more in ({}, {"corpus": "general"}, {"corpus": "math-centric"}):
-        answer = recommend(request(**more), cells=cells)
+    for corpus in (None, "general", "math-centric"):
+        answer = recommend(request(corpus=corpus), cells=cells)
         assert answer.verdict.action == "abstain"
         assert all(item.source == "measured" for item in answer.evidence)
         assert all(
