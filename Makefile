@@ -9,6 +9,8 @@ PYTEST_ARGS ?=
 BENCH ?=
 # Arguments of the side-by-side with other routers, e.g. PEERS_ARGS="--only thinkroute"
 PEERS_ARGS ?=
+# Arguments of the advisor's trial, e.g. ADVISOR_ARGS=--json
+ADVISOR_ARGS ?=
 # What `make policies` asks, and whom
 POLICIES_LIMIT ?= 1000
 POLICIES_MODELS ?= pocket-xs-skills,pocket-s-skills
@@ -26,7 +28,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench policies bench-router bench-lm-eval bench-peers test-vllm test-train lock clean
+.PHONY: help demo test check format bench policies bench-router bench-lm-eval bench-peers bench-advisor study-page test-vllm test-train lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +68,12 @@ bench-lm-eval: $(READY)  ## Beside lm-evaluation-harness on one vLLM server (4.5
 
 bench-peers: $(READY)  ## Other routers on the same questions, each in its own environment (3 GB)
 	PYTHON="$(PYTHON)" $(BIN)/python -m benchmarks.peers $(PEERS_ARGS)
+
+bench-advisor: $(READY)  ## The advisor's advice where a study and a paper know the truth (ADVISOR_ARGS=--json)
+	$(BIN)/python -m benchmarks.advisor_trial $(ADVISOR_ARGS)
+
+study-page: $(READY)  ## Write docs/study.md and its pictures from the shipped study
+	$(BIN)/python scripts/write_study_page.py
 
 test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
