@@ -270,9 +270,11 @@ class _Study:
 
 
 def _families(students: Sequence[Student]) -> list[list[Student]]:
-    """Return the students that share runs, to be trained in one process, the largest work first.
+    """Return the students that share runs, to be trained in one process, in the order to start.
 
-    In a family pure recipes come first: the others go on from their states.
+    Seed by seed, so that a study that is stopped has whole seeds; within a seed the largest size
+    first, which leaves workers idle least. In a family pure recipes come first: the others go on
+    from their states.
     """
     found: dict[tuple[str, int, str], list[Student]] = {}
     for one in students:
@@ -281,7 +283,13 @@ def _families(students: Sequence[Student]) -> list[list[Student]]:
     for family in found.values():
         family.sort(key=lambda one: (one.corpus == TWO_STAGE_CORPUS, one.ratio not in {0.0, 1.0}))
     sizes = list(dict.fromkeys(one.size for one in students))
-    return sorted(found.values(), key=lambda family: (-sizes.index(family[0].size), -len(family)))
+    seeds = list(dict.fromkeys(one.seed for one in students))
+
+    def order(family: list[Student]) -> tuple[int, int, int]:
+        first = family[0]
+        return seeds.index(first.seed), -sizes.index(first.size), -len(family)
+
+    return sorted(found.values(), key=order)
 
 
 _LABS: dict[LabSpec, Lab] = {}
