@@ -39,10 +39,10 @@ STUDY = "pocket-study"
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "thinkroute", "svg.fonttype": "none", "font.size": 9}
 
 WHY: Mapping[str, str] = {
-    "where": "Depth decides in the pocket world, not knowledge: a question of level six needs six "
-    "steps one after the other, and a model of a few layers that answers at once has to take them "
-    "in one pass. A large pre-trained model has much of a direct answer ready; these bases have "
-    "only read single facts and short notes of steps.",
+    "where": "Depth decides in the pocket world, not knowledge or the form of the answer: a question "
+    "of level six needs six steps one after the other, one of level one needs none to be written "
+    "down. What a thought is worth goes with the levels of a task type, with what the bases have "
+    "read (facts, and notes of up to three steps), and with whether a student can write the steps.",
     "frontier": "The same depth: a larger student that answers at once does not gain the steps "
     "that a small one writes down for a few tokens. The paper's thoughts are also 5 to 20 times "
     "as long as its direct answers; pocket thoughts are as short as their steps allow, so that "
@@ -53,17 +53,18 @@ WHY: Mapping[str, str] = {
     "mixed": "Answers are decoded greedily, so a student thinks as soon as thinking is a little "
     "more likely than not; nothing in a pocket question tells which kind of answer is wanted, so "
     "the share of rows sets that likelihood alone.",
-    "after": "A tiny model that sees only direct rows from some point on has no capacity to "
-    "spare and no prior to fall back on; how much it loses is set by its last rows more than it "
-    "would be in a large model.",
+    "after": "Last rows weigh most in so short a training. Where a direct answer is worth as much as "
+    "a weak student's thought, being taken off thinking costs nothing; and an added stage on "
+    "mathematics also brings thousands of questions of the kind that is then asked.",
     "wrong": "The length of a pocket thought follows from the number of its steps, right or "
     "wrong, and the teacher writes no second thoughts: what makes wrong thoughts of large models "
     "long, doubt and new attempts, is not in the training data.",
-    "cut": "A pocket thought holds nothing but needed steps, so a cut removes one of them; "
-    "thoughts of large models hold repetitions that can go at no loss.",
-    "budgets": "The longest pocket thought is known in advance: a budget above it buys nothing, "
-    "one below it cuts needed steps. The paper's limits, 16k and 32k tokens, are far above most "
-    "answers and cut the longest only.",
+    "cut": "The length of a pocket thought follows from the number of its steps, so a budget cuts "
+    "the hardest questions alone, which are often wrong anyway, where the random mix saves on easy "
+    "ones as well; lengths of large models tell less of difficulty.",
+    "budgets": "A tiny student that is made to answer can be right more often than one that goes "
+    "on, where its own long thoughts go wrong; and a budget above the longest needed thought has "
+    "nothing left to buy. The paper's limits, 16k and 32k tokens, cut the longest answers only.",
 }
 """What in the pocket world can bring a difference from the paper about, by finding."""
 
@@ -73,8 +74,9 @@ def trained_section(table: StudyTable) -> str:
     design = table.design
     recipes = dict.fromkeys(one.student.label for one in table.results)
     counts = {one.student.seed for one in table.results}
+    planned = set(design.students()) | {one.student for one in table.results}
     lines = [
-        f"Study `{table.name}`: {len(table.results):,} of {len(design.students()):,} planned "
+        f"Study `{table.name}`: {len(table.results):,} of {len(planned):,} planned "
         f"students, {len(counts)} seed{'s' if len(counts) != 1 else ''}, {design.n_rows:,} training "
         f"rows (one per question) in each stage.",
         "",

@@ -113,6 +113,8 @@ def _size(text: str, named: Mapping[str, int]) -> ModelSize:
     except InvalidSizeError as error:
         if named:
             error.hint = f"{error.hint}; or a size of the study: {', '.join(named)}"
+        elif name.lower().startswith("pocket-"):
+            error.hint = f"{error.hint}; sizes by name need their study: --table STUDY"
         raise
 
 

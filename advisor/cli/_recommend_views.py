@@ -111,20 +111,42 @@ def _verdict(page: Page, answer: "Recommendation") -> None:
     is_refusal = verdict.action == "abstain"
     page.section("VERDICT")
     page.text(f"[{word}] {verdict.text}", style="bold yellow" if is_refusal else "bold green")
-    page.text(f"{verdict.confidence}: {_WORDS[verdict.confidence]}")
+    rivals = "the better of direct answers and reasoning"
+    words = _WORDS[verdict.confidence]
+    if _has_measured_mixtures(answer):
+        rivals = "the best of the other measured recipes"
+        if verdict.confidence == "none":
+            words = "the measured recipes are not told apart well enough"
+    page.text(f"{verdict.confidence}: {words}")
     if verdict.is_leaning:
-        page.text("leaning: not shown beyond doubt, but acting now costs little in expectation")
+        page.text(f"leaning: {_leaning_words(answer)}")
     if verdict.expected_regret is not None:
-        page.text(
-            "expected loss against the better of direct answers and reasoning:"
-            f" {points(verdict.expected_regret)}"
-        )
+        page.text(f"expected loss against {rivals}: {points(verdict.expected_regret)}")
     fallback = answer.option(verdict.fallback)
     if fallback is not None:
         page.text(
             f"if something must be trained today, row {fallback.id}: {describe_option(fallback)}",
             style="bold",
         )
+
+
+def _leaning_words(answer: "Recommendation") -> str:
+    """Return what a leaning risks: little, unless more is expected to be lost than is tolerated."""
+    from ..verdict import DEFAULT_TOLERANCE
+
+    loss, tolerance = answer.verdict.expected_regret, answer.request.tolerance
+    allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
+    if loss is not None and loss > allowed:
+        return f"not shown beyond doubt; expected to lose {points(loss)}"
+    return "not shown beyond doubt, but acting now costs little in expectation"
+
+
+def _has_measured_mixtures(answer: "Recommendation") -> bool:
+    """Return whether the choice was among recipes that were measured, mixtures among them."""
+    return any(
+        0 < option.recipe.reasoning_ratio < 1 and option.accuracy.value is not None
+        for option in answer.options
+    )
 
 
 def _verdict_in_full(page: Page, answer: "Recommendation") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._output import cell_json, format_flops, format_interval, print_table, print_text, table
@@ -21,6 +22,9 @@ __all__ = [
     "study_document",
 ]
 
+_ID_PARTS = 5
+"""Parts of a cell's id behind its study: corpus, task type, size, recipe, policy."""
+
 
 class StudyFilter(NamedTuple):
     """Which cells of a study are wanted; `None` for all."""
@@ -38,8 +42,9 @@ class StudyFilter(NamedTuple):
 
         Raises:
             UnknownNameError: It has no such size, corpus or the like; names what it has.
+            InvalidInputError: It has each of them, but no student has all.
         """
-        from policies import UnknownNameError
+        from policies import InvalidInputError, UnknownNameError
 
         students = [one.student for one in study.results]
         cells = [cell for one in study.results for cell in one.cells]
@@ -55,6 +60,15 @@ class StudyFilter(NamedTuple):
         for name, (value, values) in known.items():
             if value is not None and value not in values:
                 raise UnknownNameError(name, str(value), [str(one) for one in values])
+        found = self.students(study)
+        wants = [f"{name} {value}" for name, (value, _) in known.items() if value is not None]
+        if wants and not any(self.wants(c.task_type, c.policy) for one in found for c in one.cells):
+            raise InvalidInputError(
+                f"no student of {study.name} has {', '.join(wants)} together",
+                hint="ratios 0 and 1 have no order of their own: they count as mixed; leave out"
+                " one of the filters",
+                code="no-such-student",
+            )
 
     def students(self, study: "StudyTable") -> "tuple[StudentResult, ...]":
         """Return the students that are wanted."""
@@ -237,14 +251,26 @@ def find_pooled(text: str) -> PooledCell | None:
 
     Raises:
         UnknownNameError: The study has no such cell.
+        InvalidInputError: The id is not whole.
         ArtifactError: The study cannot be read.
     """
+    from policies import InvalidInputError
+
     from ..study._catalog import is_study, load_study
 
     parts = text.split("/")
-    for at in range(1, len(parts) - 4):
+    for at in range(1, len(parts)):
         place = "/".join(parts[:at])
         if place and is_study(place):
+            if len(parts) - at < _ID_PARTS:
+                if Path(text).exists():  # such as a student's folder
+                    return None
+                raise InvalidInputError(
+                    f"{text} is no cell of the study {place}",
+                    hint=f"an id is {place}/CORPUS/TASK/SIZE/RECIPE/POLICY; advisor tables show"
+                    f" {place} prints one",
+                    code="unknown-cell",
+                )
             corpus, task_type, size, label, *policy = parts[at:]
             wanted = StudyFilter(
                 size=size, corpus=corpus, task_type=task_type, policy="/".join(policy)

@@ -34,18 +34,20 @@ def read_design(grid: Grid, *, sizes: Sequence[str], corpora: Sequence[str]) -> 
 
     values = {} if grid.design is None else _from_file(grid.design)
     given = {
-        "sizes": grid.sizes and split(grid.sizes),
-        "ratios": grid.ratios and _numbers("--ratios", grid.ratios, float, "0,0.25,1"),
-        "orders": grid.orders and _orders(grid.orders),
-        "corpora": grid.corpora and split(grid.corpora),
-        "seeds": grid.seeds and _numbers("--seeds", grid.seeds, int, "1,2,3"),
+        "sizes": _given(grid.sizes, split),
+        "ratios": _given(grid.ratios, _ratios),
+        "orders": _given(grid.orders, _orders),
+        "corpora": _given(grid.corpora, split),
+        "seeds": _given(grid.seeds, _seeds),
         "n_rows": grid.rows,
         "n_questions": grid.questions,
-        "policies": grid.policies and _policies(grid.policies),
+        "policies": _given(grid.policies, _policies),
     }
     values |= {name: value for name, value in given.items() if value is not None}
     values.setdefault("sizes", list(sizes))
     values.setdefault("corpora", list(corpora))
+    if isinstance(values.get("policies"), list):
+        values["policies"] = _policies(",".join(map(str, values["policies"])))
     design = _checked(values, grid)
     for kind, found, known in (
         ("size", design.sizes, sizes),
@@ -57,6 +59,11 @@ def read_design(grid: Grid, *, sizes: Sequence[str], corpora: Sequence[str]) -> 
     return design
 
 
+def _given(text: str | None, read: Callable[[str], list[_T]]) -> list[_T] | None:
+    """Return the values of an option, `None` where it was left out; an empty one has none."""
+    return None if text is None else read(text)
+
+
 def _checked(values: dict[str, Any], grid: Grid) -> "StudyDesign":
     from pydantic import ValidationError
 
@@ -66,7 +73,16 @@ def _checked(values: dict[str, Any], grid: Grid) -> "StudyDesign":
 
     try:
         design = StudyDesign.model_validate(values)
-        if not design.students():
+        ids = [one.id for one in design.students()]
+        twice = next((one for one in ids if ids.count(one) > 1), None)
+        if twice is not None:
+            raise InvalidInputError(
+                f"two ratios of {', '.join(map(str, design.ratios))} are one: both make the"
+                f" student {twice}",
+                hint="ratios are told apart by six digits: leave one out",
+                code="invalid-design",
+            )
+        if not ids:
             raise InvalidInputError(
                 f"no student has one of the orders {', '.join(design.orders)} with one of the"
                 f" ratios {', '.join(f'{one:g}' for one in design.ratios)}",
@@ -76,13 +92,19 @@ def _checked(values: dict[str, Any], grid: Grid) -> "StudyDesign":
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "design"
-        said = str(first["msg"]).removeprefix("Value error, ")
-        message = f"{_OPTIONS.get(field, field)} {first['input']!r}: {said}"
+        hint = _HINTS.get(field, "")
+        if first["type"] == "extra_forbidden":
+            message = f"{field!r} is no part of a grid"
+            hint = f"it may hold {', '.join(StudyDesign.model_fields)}"
+        elif first["input"] in ([], ()):
+            message = f"{_OPTIONS.get(field, field)} names nothing"
+            hint = "give at least one value, or leave it out"
+        else:
+            said = str(first["msg"]).removeprefix("Value error, ")
+            message = f"{_OPTIONS.get(field, field)} {first['input']!r}: {said}"
         if grid.design is not None:
-            raise DataFileError(message, path=grid.design, hint=_HINTS.get(field, "")) from error
-        raise InvalidInputError(
-            message, hint=_HINTS.get(field, ""), code="invalid-design"
-        ) from error
+            raise DataFileError(message, path=grid.design, hint=hint) from error
+        raise InvalidInputError(message, hint=hint, code="invalid-design") from error
     return design
 
 
@@ -103,8 +125,11 @@ def _from_file(path: Path) -> dict[str, Any]:
 
     Raises:
         DataFileError: It cannot be read, or is neither.
+        ArtifactTooNewError: A newer version printed the plan.
     """
-    from policies import DataFileError
+    from policies import ArtifactTooNewError, DataFileError
+
+    from ._output import SCHEMA_VERSION
 
     hint = "give the plan.json of a study, or what advisor study --plan --json printed"
     try:
@@ -114,6 +139,13 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataFileError(f"is not JSON: {error}", path=path, hint=hint) from error
     values = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    version = values.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ArtifactTooNewError(
+            f"{path} is a plan of schema version {version}, this version of thinkroute reads up to"
+            f" {SCHEMA_VERSION}",
+            hint="upgrade thinkroute, or print the plan again",
+        )
     grid: object = values.get("design", values)
     if not isinstance(grid, dict) or not grid:
         raise DataFileError("holds no grid of a study", path=path, hint=hint)
@@ -136,6 +168,14 @@ def _numbers(option: str, text: str, kind: Callable[[str], _T], example: str) ->
             hint=f"separate them by commas: {example}",
             code="invalid-design",
         ) from None
+
+
+def _ratios(text: str) -> list[float]:
+    return _numbers("--ratios", text, float, "0,0.25,1")
+
+
+def _seeds(text: str) -> list[int]:
+    return _numbers("--seeds", text, int, "1,2,3")
 
 
 def _orders(text: str) -> list[str]:
@@ -168,11 +208,14 @@ def _policies(text: str) -> list[str]:
         InvalidPolicyError: One does not parse.
         InvalidInputError: One is neither.
     """
-    from policies import InvalidInputError, build_policy
+    from policies import InvalidInputError, UnknownNameError, build_policy
 
     found: list[str] = []
     for part in split(text):
-        spec = build_policy(part).spec
+        try:
+            spec = build_policy(part).spec
+        except UnknownNameError as error:
+            raise UnknownNameError("policy", part, ["direct", "reasoning@max"]) from error
         if spec.name not in {"direct", "reasoning"}:
             raise InvalidInputError(
                 f"--policies {part!r} does not tell what a student learnt",

@@ -39,7 +39,20 @@ class Pocket:
 
     def check(self, lab: "Lab", design: "StudyDesign") -> tuple[str, ...]:
         """Find what would stop the study later; return what a reader should know."""
-        return ()
+        from calibration.pocket.base import BASE_STEPS
+
+        missing = [
+            f"{size} ({BASE_STEPS[size]:,} steps)"
+            for size in design.sizes
+            if size in BASE_STEPS
+            and not (self.bases / size / "model" / "model.safetensors").exists()
+        ]
+        if not missing:
+            return ()
+        return (
+            f"no base of {', '.join(missing)} in {self.bases}: pre-trained there first, which takes"
+            " minutes to hours on top; --bases FOLDER names one that has them",
+        )
 
     def task_types(self) -> tuple[str, ...]:
         """Return the task types that each student is asked."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..study._results import StudentResult, StudyCell
     from ..study._table import StudyTable
 
-__all__ = ["show_plan", "show_study"]
+__all__ = ["duration", "show_plan", "show_study"]
 
 _SHOWN = 3
 """Students that are named as the first ones, and groups that are named as left out."""
@@ -78,7 +78,7 @@ def show_plan(plan: "StudyPlan") -> None:
     if plan.hours is None:
         print_text("time: not known here in advance")
     else:
-        print_text(f"time: about {_duration(plan.hours)} with {_counted(plan.workers, 'workers')}")
+        print_text(f"time: about {duration(plan.hours)} with {_counted(plan.workers, 'workers')}")
     _show_left_out(plan)
     first = ", ".join(one.student.id for one in plan.students[:_SHOWN])
     print_text(f"first: {first}{', ...' if plan.runs > _SHOWN else ''}")
@@ -176,10 +176,14 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _hours(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds / 3600:.3g}"
+    """Return seconds in hours, `<0.01` where they are less than that."""
+    if seconds is None:
+        return "-"
+    return "<0.01" if 0 < seconds < 36 else f"{seconds / 3600:.3g}"
 
 
-def _duration(hours: float) -> str:
+def duration(hours: float) -> str:
+    """Return hours in words, short ones in minutes."""
     if hours >= 1:
         return f"{hours:.1f} hours"
     return _counted(max(1, round(hours * 60)), "minutes")

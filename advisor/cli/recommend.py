@@ -60,6 +60,8 @@ def recommend(
 
     given = sort_tables(table or ())
     study = given.study
+    # A table that is not there is told before a size that it would have had.
+    tables = [load_own_cells(path, task_type=task) for path in given.others]
     request = read_request(
         Flags(
             size=size,
@@ -88,7 +90,6 @@ def recommend(
         ),
         {} if study is None else study.sizes,
     )
-    tables = [load_own_cells(path, task_type=task) for path in given.others]
     cells = [cell for one in tables for cell in one.cells]
     records = [record for one in tables for record in one.records]
     notes = [text for one in tables for text in one.notes]
@@ -96,11 +97,12 @@ def recommend(
         traces = read_traces(trace_length, tokenizer=tokenizer)
         request = replace(request, **traces.fields)
         notes += traces.notes
+    answer = advise(request, cells=cells, records=records, study=study)
     if study is not None:
-        notes.append(_reading(study, request.corpus))
+        unused = [one.text for one in answer.warnings if one.code == "study-not-used"]
+        notes.append(unused[0] if unused else _reading(study, request.corpus))
     for text in notes:
         note(f"note: {text}")
-    answer = advise(request, cells=cells, records=records, study=study)
     if as_json:
         print_json(answer.to_json())
     elif row is not None:
@@ -117,9 +119,10 @@ def _reading(study: "StudyEvidence", corpus: str | None) -> str:
     """Return how a study is read, and which of its corpora where none was said."""
     view = study.on(corpus or study.corpora[0])
     said = "" if corpus is not None else ", which was not said (--corpus)"
+    seeds = "one seed" if view.n_seeds == 1 else f"{view.n_seeds} seeds pooled"
     return (
         f"{study.source}: its {view.corpus} corpus{said}; recipes as trained (reasoning@max), ift"
-        f" by direct; {view.n_seeds} seeds pooled; advisor tables show {study.source} has all cells"
+        f" by direct; {seeds}; advisor tables show {study.source} has all cells"
     )
 
 

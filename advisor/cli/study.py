@@ -1,5 +1,6 @@
 """`advisor study`: the controlled experiment, planned, run and measured here."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from ._study_design import read_design
 from ._study_lab import chosen_lab
 from ._study_live import live_students
 from ._study_options import NO_LIMITS, POCKET_LAB, WHOLE_GRID, Grid, LabChoice, Limits
-from ._study_views import show_plan, show_study
+from ._study_views import duration, show_plan, show_study
 
 if TYPE_CHECKING:
     from ..study._plan import StudyPlan
@@ -85,11 +86,17 @@ def study(
 
 
 def _tell(plan: "StudyPlan") -> None:
-    hours = "" if plan.hours is None else f", about {plan.hours:.2g} hours"
+    hours = "" if plan.hours is None else f", about {duration(plan.hours)}"
     note(
         f"{plan.runs:,} students, {plan.tokens:,} tokens to train, {plan.n_answers:,} answers to"
         f" measure{hours}"
     )
+
+
+def _name(out: Path) -> str:
+    """Return the name of the study in a folder: the folder's, as a plain word."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name).lstrip("._-")
+    return plain or "study"
 
 
 def _run(plan: "StudyPlan", make_lab: "LabSpec", out: Path) -> "StudyTable":
@@ -108,7 +115,7 @@ def _run(plan: "StudyPlan", make_lab: "LabSpec", out: Path) -> "StudyTable":
                 plan.design,
                 make_lab,
                 out,
-                name=out.resolve().name,
+                name=_name(out),
                 workers=plan.workers,
                 students=[one.student for one in plan.students],
                 on_event=show,

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from calibration import Cell, CellLengths
     from calibration.statistics import LengthCurve
 
+    from ..study._table import StudyTable
+
 __all__ = ["tables"]
 
 tables = typer.Typer(
@@ -64,17 +66,27 @@ def list_tables(
     Example: advisor tables ls --runs runs
     """
     from calibration.published import load_published, published_tables
+    from policies import ArtifactError
 
     from ..study._catalog import load_study, shipped_studies
 
     published = [load_published(entry.name) for entry in published_tables()]
     measured = sorted(str(path.parent) for path in runs.rglob("table.json"))
     folders = sorted(str(path.parent) for path in runs.rglob("study.json"))
-    studies = [(name, load_study(name)) for name in (*shipped_studies(), *folders)]
+    studies: list[tuple[str, StudyTable]] = []
+    damaged: list[dict[str, str]] = []
+    for name in (*shipped_studies(), *folders):
+        try:
+            studies.append((name, load_study(name)))
+        except ArtifactError as error:  # One of them hides none of the others.
+            damaged.append({"name": name, "kind": "study", "error": error.message})
+    for one in damaged:
+        note(f"note: {one['name']} cannot be read: {one['error']}")
     if as_json:
         entries = [
             *(entry_document(loaded) for loaded in published),
             *(study_entry(study, name) for name, study in studies),
+            *damaged,
             *({"name": name, "kind": "measured"} for name in measured),
         ]
         print_json({"tables": entries})
@@ -93,6 +105,7 @@ def list_tables(
         entry = study_entry(study, name)
         trained = f"{entry['runs']} students: {', '.join(entry['sizes'])}"
         rows.append((name, "study", "measured", str(entry["n_cells"]), trained))
+    rows += [(one["name"], "study", "unreadable", "-", "-") for one in damaged]
     rows += [(name, "measured", "-", "-", "-") for name in measured]
     print_table(table("tables", ("name", "kind", "grade", "n", "source"), rows))
 
@@ -130,9 +143,9 @@ def show_table(
     Figures are cited by such ids; `advisor tables show NAME` prints those of a table.
     """
     from calibration.published import find_cell, is_cell_id, load_published, published_tables
-    from policies import DataFileError
+    from policies import DataFileError, UnknownNameError
 
-    from ..study._catalog import is_study
+    from ..study._catalog import is_study, shipped_studies
 
     wanted = StudyFilter(size, corpus, ratio, order, seed, task, policy)
     if is_study(name):
@@ -161,6 +174,9 @@ def show_table(
             "no such run folder", path=path, hint="advisor tables ls --runs FOLDER lists them"
         )
     else:
+        known = [entry.name for entry in published_tables()]
+        if name not in known:
+            raise UnknownNameError("table", name, [*shipped_studies(), *known])
         loaded = load_published(name)
         if as_json:
             print_json(table_document(loaded))

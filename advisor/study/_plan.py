@@ -90,7 +90,9 @@ class PlannedStudent:
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """The students of a study in the order of their training, and what they take together.
+    """The students of a study in the order of their worth, and what they take together.
+
+    A run trains them in another order: seed by seed, and together those that share runs.
 
     Attributes:
         design: The whole grid.

@@ -1,14 +1,16 @@
 """Students of the pocket family: trained here from pocket bases, measured by the harness."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from policies import UnknownNameError
+from policies import StoreError, UnknownNameError
 
 from ._lab import StageCost, Step
 from ._measuring import ask_questions
@@ -120,18 +122,26 @@ class PocketLab:
     def prepare(self, size: str, *, on_step: Callable[[Step], None]) -> None:
         """Pre-train the base of a size unless it is there; resumes what was begun.
 
+        Another study that makes the same base now is waited for.
+
         Raises:
             UnknownNameError: There is no such size.
+            StoreError: The base cannot be written.
+            InvalidInputError: The folder holds the beginning of another base.
         """
         from calibration.pocket.base import pretrain
 
-        if not (self._bases / size / "model" / "model.safetensors").exists():
-            pretrain(
-                _pocket_size(size),
-                self._bases / size,
-                device=self._device,
-                on_step=lambda done, total, loss: on_step(Step(done, total, loss)),
-            )
+        known, folder = _pocket_size(size), self._bases / size
+        if (folder / "model" / "model.safetensors").exists():
+            return
+        with _alone(folder):
+            if not (folder / "model" / "model.safetensors").exists():
+                pretrain(
+                    known,
+                    folder,
+                    device=self._device,
+                    on_step=lambda done, total, loss: on_step(Step(done, total, loss)),
+                )
 
     def train(
         self, student: Student, folder: Path, *, work: Path, on_step: Callable[[Step], None]
@@ -176,7 +186,7 @@ class PocketLab:
         is_first: bool,
     ) -> None:
         """Train one stage in place, from the farthest state that another student has left."""
-        from calibration.pocket.students import TUNING
+        from calibration.pocket.students import TUNING, has_state
 
         tuning = TUNING[student.size]
         rows = self._rows(stage, student.seed)
@@ -186,7 +196,8 @@ class PocketLab:
         states = work / "states" / f"{student.size}.{stage.corpus}.seed{student.seed}"
         states = states / _KINDS[is_reasoning]
         most = n_steps if n_pure == len(rows) else n_pure // tuning.rows_per_step
-        kept = [n for n in range(most, 0, -1) if (states / str(n)).is_dir()] if is_first else []
+        # A run that was stopped while it kept a state leaves a folder without one.
+        kept = [n for n in range(most, 0, -1) if has_state(states / str(n))] if is_first else []
         if kept and kept[0] == n_steps:
             self._trainer.load_state(states / str(n_steps))
             return
@@ -260,6 +271,21 @@ def _pocket_size(size: str) -> "PocketSize":
     if size not in POCKET_SIZES:
         raise UnknownNameError("pocket size", size, sorted(POCKET_SIZES))
     return POCKET_SIZES[size]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold a base's folder, which several studies may share; wait for whoever has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "base.lock").open("w")
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error.strerror}", hint="choose another folder"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _sha256(path: Path) -> str:

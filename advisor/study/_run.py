@@ -5,11 +5,14 @@ import errno
 import fcntl
 import json
 import multiprocessing
+import os
 import queue
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -109,12 +112,14 @@ def run_study(
         on_event: Called in this process with what happens.
 
     Raises:
-        InvalidInputError: The folder holds another study, or `workers` is not positive.
+        InvalidInputError: The folder holds another study, `workers` is not positive, or the name
+            is none.
         StoreError: The folder cannot be written, is in use, or a worker process was killed.
         ThinkrouteError: A student could not be trained or measured.
     """
     if workers < 1:
         raise InvalidInputError(f"workers is {workers}, expected >= 1")
+    _check_name(name, design)
     wanted = design.students() if students is None else list(students)
     told: Callable[[StudyEvent], None] = on_event or (lambda _: None)
     with _locked(out):
@@ -176,19 +181,21 @@ class _Study:
             result = read_result(folder)
             if result is not None:
                 self._results.setdefault(result.student, result)
+        self._identity = self._read_identity()
 
     def run(self, workers: int) -> None:
         todo = [one for one in self._students if one not in self._results]
         context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager:
+        manager = SyncManager(ctx=context)
+        manager.start(_end_with_parent)
+        with manager:
             events: queue.Queue[StudyEvent] = manager.Queue()
-            pool = ProcessPoolExecutor(workers, mp_context=context)
+            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
             try:
                 sizes = list(dict.fromkeys(one.size for one in todo))
                 bases = [pool.submit(_prepare, self._make_lab, size, events) for size in sizes]
                 self._wait(bases, events)
-                self._identity = pool.submit(_identity, self._make_lab).result()
-                self._check_identity()
+                self._take_identity(pool.submit(_identity, self._make_lab).result())
                 folders = {one: self._folder(one) for one in todo}
                 jobs = [
                     pool.submit(
@@ -219,23 +226,25 @@ class _Study:
             table.save(self._out)
         return table
 
-    def _check_identity(self) -> None:
-        """Refuse to go on where bases, versions or hyper-parameters have changed."""
+    def _read_identity(self) -> dict[str, str]:
+        """Return what the finished students were made with, as far as it was written down."""
         path = self._out / "identity.json"
-        if path.exists():
-            there: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-            common = there.keys() & self._identity.keys()
-            differing = sorted(key for key in common if there[key] != self._identity[key])
-            if differing:
-                key = differing[0]
-                raise InvalidInputError(
-                    f"{self._out} was begun with {key} {there[key]!r}, now it is "
-                    f"{self._identity[key]!r}",
-                    hint="students would not compare: restore it, or use another --out",
-                    code="another-study",
-                )
-            self._identity = {**there, **self._identity}
-        write_json(path, self._identity)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _take_identity(self, mine: Mapping[str, str]) -> None:
+        """Refuse to go on where bases, versions or hyper-parameters have changed."""
+        there = self._identity
+        differing = sorted(key for key in there.keys() & mine.keys() if there[key] != mine[key])
+        if differing:
+            key = differing[0]
+            raise InvalidInputError(
+                f"{self._out} was begun with {key} {there[key]!r}, now it is {mine[key]!r}",
+                hint="students would not compare: restore it, or use another --out",
+                code="another-study",
+            )
+        # Only what is accepted may stand in the table, which is written after an error, too.
+        self._identity = {**there, **mine}
+        write_json(self._out / "identity.json", self._identity)
 
     def _wait(self, jobs: "Sequence[Future[None]]", events: "queue.Queue[StudyEvent]") -> None:
         """Pass events on until all jobs are done, and raise the first error then."""
@@ -243,7 +252,8 @@ class _Study:
         while waiting:
             done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             self._pass_on(events)
-            if any(job.exception() is not None for job in done):
+            # What was cancelled after the first error has none, and would raise here.
+            if any(not job.cancelled() and job.exception() is not None for job in done):
                 for job in waiting:
                     job.cancel()
         self._pass_on(events)
@@ -337,7 +347,13 @@ def _run_family(
                     "same command goes on",
                     code="student-not-written",
                 ) from error
-            raise
+            if isinstance(error, ThinkrouteError):
+                raise
+            raise StoreError(
+                f"student {student.id}: {error}",
+                hint="finished students are kept, and the same command tries it again",
+                code="student-failed",
+            ) from error
         events.put(StudentDone(result))
 
 
@@ -370,6 +386,29 @@ def _run_student(
     )
     write_result(folder, result)
     return result
+
+
+def _check_name(name: str, design: StudyDesign) -> None:
+    """Refuse a name that no table can have before anything is trained, and not after it."""
+    from ._table import StudyTable
+
+    StudyTable(name, design, (), {})
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it has ended, however it did.
+
+    Else workers of a killed run would go on in a folder that the next run has taken over.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, name="end-with-parent", daemon=True).start()
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

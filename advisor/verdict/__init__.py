@@ -10,6 +10,16 @@ from ._candidate import Builder, Candidate
 from ._choice import decide
 from ._comparison import Comparison, Facts
 from ._draft import Draft
+from ._question import DEFAULT_TOLERANCE
 from ._recommend import recommend
 
-__all__ = ["Builder", "Candidate", "Comparison", "Draft", "Facts", "decide", "recommend"]
+__all__ = [
+    "DEFAULT_TOLERANCE",
+    "Builder",
+    "Candidate",
+    "Comparison",
+    "Draft",
+    "Facts",
+    "decide",
+    "recommend",
+]

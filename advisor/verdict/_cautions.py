@@ -86,6 +86,14 @@ def _about_study(draft: Draft, facts: Facts) -> dict[str, str]:
             f"{view.source} trained one seed: intervals are over questions alone, and another seed "
             "may lie outside of them"
         )
+    size = facts.question.size
+    if size is not None and draft.compared is not None and not facts.own_at(size).is_study:
+        named = ", ".join(f"{name} ({ModelSize(n)})" for name, n in view.sizes.items())
+        found["between-study-sizes"] = (
+            f"{view.source} trained {named} and nothing at {size}: only direct answers and"
+            " reasoning alone are interpolated, its mixtures are not; ask for a size beside it to"
+            " see what they reach"
+        )
     if chosen is not None and chosen.recipe.reasoning_ratio > 0:
         lost = [text for task_type in _GENERAL if (text := _lost(chosen.recipe, facts, task_type))]
         if lost:

@@ -12,10 +12,11 @@ from .._request import SMALLEST, Have, Objective, RecommendationRequest, size_ou
 from ..cost import Gpus, Network, Workload, default_gpus, inference_flops, network_at
 from ..evidence import OwnEvidence, PublishedEvidence, StudyView
 
-__all__ = ["Question", "check_sizes", "check_task", "resolve"]
+__all__ = ["DEFAULT_TOLERANCE", "Question", "check_sizes", "check_task", "resolve"]
 
 _CORPORA: tuple[PublishedCorpus, ...] = ("general", "math-centric")
-_TOLERANCE = 0.01
+DEFAULT_TOLERANCE = 0.01
+"""Accuracy that may be lost in expectation by acting now, unless it was said."""
 _OWN_LENGTHS = "your measured answers"
 _STUDIED: Mapping[str, Corpus] = {"general": "general", "math": "math-centric", "code": "code"}
 """The paper's names of corpora that a study may have."""
@@ -171,7 +172,7 @@ def resolve(
         other=next((one for one in _CORPORA if published and one != corpus), None),
         prior=tuple(published) or _CORPORA,
         objective=request.objective or "balanced",
-        tolerance=_TOLERANCE if request.tolerance is None else request.tolerance,
+        tolerance=DEFAULT_TOLERANCE if request.tolerance is None else request.tolerance,
         workload=workload,
         are_lengths_given=request.answer_tokens is not None
         or lengths == _OWN_LENGTHS

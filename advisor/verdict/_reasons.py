@@ -67,6 +67,10 @@ def gain_reason(task_type: str, comparison: "Comparison") -> Reason:
         "transferred": "the published curve moved by your smaller pair",
         "rule": "no figure",
     }[comparison.basis]
+    if comparison.basis == "interpolated" and any(
+        ref.source == "measured" for ref in comparison.gain.refs
+    ):
+        where = f"{comparison.corpus} corpus, between sizes that you measured"
     if comparison.own is not None:
         paired = "question by question" if comparison.own.is_paired else "unpaired"
         where = f"your measurements, {paired}"
@@ -121,7 +125,14 @@ def corpus_decides(comparison: "Comparison", other: "Comparison") -> Reason:
 def no_evidence(facts: "Facts", size: ModelSize) -> Reason:
     """Return why nothing supports a choice at a size."""
     question, table = facts.question, facts.evidence.table
-    if question.family is None or question.is_proxy:
+    if facts.view is not None:
+        sizes = ", ".join(f"{name} ({ModelSize(n)})" for name, n in facts.view.sizes.items())
+        text = (
+            f"{facts.view.source} measured {question.task_type} at {sizes}: {size} is none of"
+            " them, nor between two that are near enough; published sizes begin at"
+            f" {table.sizes[0]}"
+        )
+    elif question.family is None or question.is_proxy:
         text = f"no published figure is about {question.task_type}"
     elif not within_range(table, size):
         text = (

@@ -3,18 +3,23 @@
 Needs the extra `train`. A base model is what students of a recipe study start from: it has read
 the pocket world as plain text (facts, sums, short notes of linked steps, lists of options), knows
 a chat's markup from texts that one party begins and the other goes on with, and has never seen a
-question, an answer or a thought. Seeded, and resumes from its last checkpoint.
+thought, nor a question as students are asked it. The results of easy ones, of up to three steps,
+stand in its notes under other words. Seeded, and resumes from its last checkpoint.
 """
 
 import argparse
 import json
+import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from policies import InvalidInputError, StoreError
 
 from .questions import (
     ATTRIBUTES,
@@ -41,11 +46,13 @@ __all__ = ["BASE_STEPS", "ROW_TOKENS", "draw_document", "pretrain"]
 
 ROW_TOKENS = 128
 ROWS_PER_STEP = 32
-BASE_STEPS = {"pocket-xs": 3000, "pocket-s": 1500, "pocket-m": 600}
+BASE_STEPS = {"pocket-xs": 4500, "pocket-s": 2000, "pocket-m": 800}
 """Optimizer steps of the bases that the committed study started from."""
 _CHECKPOINT_EVERY_S = 120.0
 _END = "<|endoftext|>"
 _CHAT_SHARE = 0.25
+_BARE_SHARE = 0.35
+"""Share of notes that do not work out their result: what direct answers can draw on."""
 
 
 def draw_document(rng: random.Random) -> str:
@@ -78,16 +85,20 @@ def _sums(rng: random.Random) -> str:
 
 
 def _notes(rng: random.Random) -> str:
-    """Return what is asked for in short, worked out in one to three steps; often with options.
+    """Return what is asked for in short, and its answer: worked out, or as a bare result.
 
-    Questions of more steps are new to a student, and so are all wordings of questions.
+    It takes one to three steps, often with options. Questions of more steps are new to a student,
+    and so are all wordings of questions.
     """
-    task_type = rng.choice(POCKET_TASK_TYPES)
-    question = draw_question(rng, task_type, rng.randint(1, 3))
-    if not question.options:
-        return f"{_heading(question)}: {write_steps(question)}."
-    listed = options_up_to_answer(replace(question, answer=OPTION_LETTERS[-1])).replace(",", "")
-    return f"{_heading(question)} {listed}: {write_steps(question)}; {options_up_to_answer(question)}."
+    question = draw_question(rng, rng.choice(POCKET_TASK_TYPES), rng.randint(1, 3))
+    heading = _heading(question)
+    if question.options:
+        last = replace(question, answer=OPTION_LETTERS[-1])
+        heading += f" {options_up_to_answer(last).replace(',', '')}"
+    if rng.random() < _BARE_SHARE:
+        return f"{heading}: {question.answer}."
+    options = f"; {options_up_to_answer(question)}" if question.options else ""
+    return f"{heading}: {write_steps(question)}{options}."
 
 
 def _heading(question: PocketQuestion) -> str:
@@ -145,10 +156,54 @@ def pretrain(
         n_steps: Optimizer steps in all; `None` takes `BASE_STEPS`.
         device: A torch device such as `cpu` or `cuda`.
         on_step: Called with the steps done, all steps, and the loss per token.
+
+    Raises:
+        InvalidInputError: The directory holds the beginning of another base.
+        StoreError: The directory cannot be written; what is there goes on from its checkpoint.
     """
-    import torch
+    from safetensors import SafetensorError
 
     steps = BASE_STEPS[size.name] if n_steps is None else n_steps
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _claim(directory, {"size": size.name, "seed": seed, "n_steps": steps})
+        _pretrain(size, directory, seed=seed, steps=steps, device=device, on_step=on_step)
+    except (OSError, SafetensorError) as error:
+        # safetensors tells of a full disk by an error of its own.
+        raise StoreError(
+            f"the base {size.name} cannot be written to {directory}: {error}",
+            hint="make room, or choose another folder; the same command goes on",
+        ) from error
+
+
+def _claim(directory: Path, mine: dict[str, object]) -> None:
+    """Refuse to go on with a checkpoint of another schedule: the base would be that of neither."""
+    path = directory / "base.json"
+    if path.exists():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if there != mine:
+            raise InvalidInputError(
+                f"{directory} holds a base of {there}, not of {mine}",
+                hint="give another folder, or remove this one",
+                code="another-base",
+            )
+        return
+    temporary = path.with_name("base.json.tmp")
+    temporary.write_text(json.dumps(mine) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _pretrain(
+    size: PocketSize,
+    directory: Path,
+    *,
+    seed: int,
+    steps: int,
+    device: str,
+    on_step: Callable[[int, int, float], None] | None,
+) -> None:
+    import torch
+
     tokenizer = build_tokenizer()
     model = build_model(size, tokenizer, seed).to(device)
     head = model.get_input_embeddings().weight
@@ -178,8 +233,13 @@ def pretrain(
             if time.monotonic() - saved > _CHECKPOINT_EVERY_S or step + 1 == steps:
                 checkpoint.save(model, optimizers, step + 1)
                 saved = time.monotonic()
-    model.save_pretrained(directory / "model")
-    tokenizer.save_pretrained(str(directory / "model"))
+    # Whole or not at all: the folder `model` says that the base is there.
+    unfinished = directory / "model.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(str(unfinished))
+    shutil.rmtree(directory / "model", ignore_errors=True)
+    os.replace(unfinished, directory / "model")
 
 
 def main() -> None:

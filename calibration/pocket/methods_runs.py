@@ -26,13 +26,20 @@ from .rollouts import (
 from .shortest import (
     Attempts,
     effort_prompts,
-    fit_answers,
     length_spread,
     pick_random,
     pick_shortest,
     taught_answer,
 )
-from .students import TUNING, StudentRow, Tuning, corpus_questions, encode_rows, fine_tune
+from .students import (
+    TUNING,
+    StudentRow,
+    Tuning,
+    corpus_questions,
+    encode_rows,
+    fine_tune,
+    fit_examples,
+)
 from .train import PairedExample
 
 if TYPE_CHECKING:
@@ -71,7 +78,7 @@ class Scale:
     start_rows: dict[str, int] = field(
         default_factory=lambda: {"pocket-xs": 2048, "pocket-s": 2048}
     )
-    budgets: tuple[int, ...] = (2048, 8192)
+    budgets: tuple[int, ...] = (2048, 6144)
     n_sampled: int = 640
     n_per_effort: int = 3
     n_probed: int = 256
@@ -362,7 +369,7 @@ def _from_own_answers(
         facts["mean_taught_tokens"] = _mean([float(len(answer)) for _, answer in picked if answer])
         # Equal order for both: the seed's, not the method's.
         random.Random(run.seed).shuffle(rows)
-        fit_answers(model, tokenizer, rows, scale.self_tuning)
+        fit_examples(model, tokenizer, rows, scale.self_tuning)
         flops = sample_flops + _rows_flops(model, rows)
         n_steps = -(-len(rows) // scale.self_tuning.rows_per_step)
         return Trained(flops, sample_flops, n_steps, len(rows), facts)

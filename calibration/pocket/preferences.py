@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Pair", "Preference", "dpo_loss", "fit_pairs", "pairs_by_length", "pairs_by_tops"]
 
 LONGER = 1.5
-"""A right answer is rejected from this many times the chosen one's length on.
+"""A right answer is rejected if it is more than this many times as long as the chosen one.
 
-Source: arXiv 2501.12599 (Kimi k1.5), section 2.4, long2short DPO.
+Source: arXiv 2501.12599 (Kimi k1.5), long2short DPO, as the shipped `methods_matrix` has it.
 """
 
 
@@ -73,15 +73,15 @@ def pairs_by_tops(attempts: Attempts) -> list[Pair]:
 def pairs_by_length(attempts: Attempts) -> list[Pair]:
     """Return the pair of a question that rejects the longest right answer; none or one.
 
-    The longest right answer counts if it is at least 1.5 times as long as the shortest one.
+    The longest right answer counts if it is more than 1.5 times as long as the shortest one.
 
-    Source: arXiv 2501.12599, section 2.4, of whose rejected answers these are the right ones.
+    Source: arXiv 2501.12599, long2short DPO; of its rejected answers these are the right ones.
     """
     chosen = pick_shortest(attempts)
     if chosen is None:
         return []
     longest = max(attempts.right, key=len)
-    return [Pair(chosen, longest)] if len(longest) >= LONGER * len(chosen) else []
+    return [Pair(chosen, longest)] if len(longest) > LONGER * len(chosen) else []
 
 
 def dpo_loss(margins: "torch.Tensor", reference: "torch.Tensor", beta: float) -> "torch.Tensor":

@@ -150,7 +150,9 @@ def reinforce(
 ) -> Spent:
     """Train a student on its own answers until a budget of FLOPs is spent.
 
-    The last step is not begun if a step as dear as the one before would break the budget.
+    The last step asks as many questions as the budget still has room for at the rate of the dearest
+    step so far, and is left out below a quarter of the usual number. Answers whose learning would
+    break the budget are left out too, so that only the sampling of a first step can break it.
 
     Args:
         model: The student; trained in place.
@@ -165,14 +167,14 @@ def reinforce(
 
     generator = torch.Generator().manual_seed(seed)
     optimizers = build_optimizers(model, settings.learning_rate)
-    spent, before = Spent(), 0
+    network = network_of(model)
+    pad_id = int(tokenizer.pad_token_id)
+    spent, dearest = Spent(), 0.0  # FLOPs per question
     while True:
-        last = spent.flops - before
-        chosen = list(islice(questions, settings.questions_per_step))
-        if spent.flops + last > flops or not chosen:
+        chosen = list(islice(questions, _affordable(settings, flops - spent.flops, dearest)))
+        if not chosen:
             return spent
-        before = spent.flops
-        share = (spent.flops + last) / flops
+        share = min(1.0, (spent.flops + dearest * len(chosen)) / flops)
         falling = 0.1 + 0.9 * min(1.0, (1.0 - share) / settings.decay_share)
         factor = min((len(spent.steps) + 1) / settings.warmup_steps, falling)
         for optimizer in optimizers:
@@ -186,23 +188,24 @@ def reinforce(
             generator=generator,
             most_tokens=settings.most_tokens,
         )
-        rewards = torch.tensor(
-            [
-                [float(is_right(question, answer)) for answer in group]
-                for question, group in zip(chosen, groups, strict=True)
-            ]
-        )
-        advantages = group_advantages(rewards)
-        network = network_of(model)
-        spent.sample_flops += sum(group_flops(network, group) for group in groups)
+        rewards = _rewards(chosen, groups)
+        gains = group_advantages(rewards).flatten()
+        before = spent.flops
         answers = [answer for group in groups for answer in group]
-        learned = advantages.flatten().nonzero()[:, 0].tolist()
+        spent.sample_flops += sum(group_flops(network, group) for group in groups)
         spent.n_answers += len(answers)
-        spent.n_learned += len(learned)
-        spent.update_flops += sum(learning_flops(network, answers[i]) for i in learned)
-        kept = [(answers[i], float(advantages.flatten()[i])) for i in learned]
-        order = torch.randperm(len(kept), generator=generator).tolist()
-        _update(model, optimizers, [kept[i] for i in order], settings, int(tokenizer.pad_token_id))
+        learned = gains.nonzero()[:, 0]
+        learned = learned[torch.randperm(len(learned), generator=generator)]
+        kept: list[tuple[Answer, float]] = []
+        for place in learned.tolist():
+            cost = learning_flops(network, answers[place])
+            if spent.flops + cost > flops:
+                break
+            spent.update_flops += cost
+            kept.append((answers[place], float(gains[place])))
+        spent.n_learned += len(kept)
+        _update(model, optimizers, kept, settings, pad_id)
+        dearest = max(dearest, (spent.flops - before) / len(chosen))
         step = Step(
             spent.flops,
             rewards.mean().item(),
@@ -212,6 +215,30 @@ def reinforce(
         spent.steps.append(step)
         if on_step is not None:
             on_step(step)
+        if len(chosen) < settings.questions_per_step:
+            return spent
+
+
+def _affordable(settings: Reinforcement, left: float, dearest: float) -> int:
+    """Return how many questions a step may ask, 0 if too few of them fit into what is left."""
+    n = settings.questions_per_step
+    if dearest > 0:
+        n = min(n, int(left / dearest))
+    return n if 4 * n >= settings.questions_per_step and left > 0 else 0
+
+
+def _rewards(
+    questions: Sequence[PocketQuestion], groups: Sequence[Sequence[Answer]]
+) -> "torch.Tensor":
+    """Return 1 for right and 0 for other answers, shape (questions, answers per question)."""
+    import torch
+
+    return torch.tensor(
+        [
+            [float(is_right(question, answer)) for answer in group]
+            for question, group in zip(questions, groups, strict=True)
+        ]
+    )
 
 
 def _update(

@@ -67,9 +67,14 @@ def prompt_of(question: PocketQuestion) -> str:
 
 
 def is_right(question: PocketQuestion, answer: Answer) -> bool:
-    """Return whether an answer ended by itself and gives the right answer behind its thought."""
-    said = said_answer(answer.text.rpartition("</think>")[2])
-    return answer.has_ended and said == question.answer
+    """Return whether an answer ended by itself and gives the right answer behind its thought.
+
+    A thought that was opened and never closed holds no answer, whatever stands in it: whoever asks
+    the model would see none.
+    """
+    said = answer.text.rpartition("</think>")[2]
+    is_open = "<think>" in said
+    return answer.has_ended and not is_open and said_answer(said) == question.answer
 
 
 def network_of(model: "Qwen3ForCausalLM") -> Architecture:

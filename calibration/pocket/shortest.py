@@ -1,12 +1,13 @@
 """Fine-tune a pocket model on its own answers: the shortest right one, or any right one.
 
 Needs the extra `train`. The step that TOPS ends with (arXiv 2502.18080): sample answers at several
-efforts, keep the shortest right one of each question, fine-tune on those. Its control keeps a right
-answer at random, of the same questions.
+efforts, keep the shortest right one of each question, fine-tune on those (`students.fit_examples`).
+Its control keeps a right answer at random, of the same questions. Not as in the paper: there are
+several answers per effort, and the model that samples is also the one that is tuned.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from policies import Message, user_message
@@ -15,17 +16,15 @@ from policies.decoding.effort import INSTRUCTIONS
 
 from .questions import PocketQuestion
 from .rollouts import Answer, is_right, prompt_of
-from .students import Tuning
-from .train import PairedExample, build_optimizers, collate
+from .train import PairedExample
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
 __all__ = [
     "Attempts",
     "LengthSpread",
     "effort_prompts",
-    "fit_answers",
     "length_spread",
     "pick_random",
     "pick_shortest",
@@ -103,48 +102,3 @@ def taught_answer(
     """Return the example that teaches an answer to the plain question, whatever it was asked with."""
     prompt: list[int] = tokenizer(prompt_of(question))["input_ids"]
     return PairedExample(prompt, (([], list(answer.ids)),))
-
-
-def fit_answers(
-    model: "Qwen3ForCausalLM",
-    tokenizer: "PreTrainedTokenizerFast",
-    examples: Sequence[PairedExample],
-    tuning: Tuning,
-    *,
-    on_step: Callable[[int, int, float], None] | None = None,
-) -> None:
-    """Fine-tune on examples in their order, one pass, as students are.
-
-    Args:
-        model: Trained in place.
-        tokenizer: Its tokenizer.
-        examples: What is taught; the last ones that do not fill a step make a smaller one.
-        tuning: Hyper-parameters.
-        on_step: Called with the steps done, all steps, and the loss per target token.
-    """
-    import torch
-
-    n_steps = -(-len(examples) // tuning.rows_per_step)
-    optimizers = build_optimizers(model, tuning.learning_rate)
-    head = model.get_input_embeddings().weight
-    for step in range(n_steps):
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = tuning.learning_rate * tuning.factor(step, n_steps)
-        chosen = list(examples[step * tuning.rows_per_step : (step + 1) * tuning.rows_per_step])
-        batch = collate(chosen, int(tokenizer.pad_token_id))
-        hidden = model.model(
-            input_ids=batch.ids,
-            position_ids=batch.positions,
-            attention_mask=batch.mask,
-            use_cache=False,
-        ).last_hidden_state
-        wanted = batch.targets != -100
-        loss = torch.nn.functional.cross_entropy(hidden[wanted] @ head.T, batch.targets[wanted])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if on_step is not None:
-            on_step(step + 1, n_steps, loss.item())

@@ -15,6 +15,7 @@ from advisor.study._run import StudentDone, StudyEvent, run_study  # noqa: E402
 from advisor.study._student import Student, StudyOrder  # noqa: E402
 from calibration.pocket.base import pretrain  # noqa: E402
 from calibration.pocket.sizes import POCKET_SIZES  # noqa: E402
+from policies import InvalidInputError, StoreError  # noqa: E402
 
 N_ROWS = 256
 RATIOS = (0.0, 0.5, 1.0)
@@ -116,3 +117,36 @@ def test_a_study_is_trained_measured_and_gone_on_with(bases: Path, tmp_path: Pat
     done = [event for event in events if isinstance(event, StudentDone)]
     assert [event.is_new for event in done] == [False, False, True, True]
     assert table.results[: len(first.results)] == first.results
+
+
+def test_a_state_that_was_not_kept_whole_is_trained_again(bases: Path, tmp_path: Path) -> None:
+    student = Student("pocket-xs", "math", 0.0, StudyOrder.MIXED, 1)
+    own, work = lab(bases), tmp_path / "work"
+    own.train(student, tmp_path / "whole", work=tmp_path / "none", on_step=ignore)
+    # What a kill between making the folder and filling it leaves behind.
+    for step in (N_ROWS // 64, N_ROWS // 32):
+        (work / "states" / "pocket-xs.math.seed1" / "ift" / str(step)).mkdir(parents=True)
+    own.train(student, tmp_path / "again", work=work, on_step=ignore)
+    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
+
+
+def test_a_base_of_another_schedule_is_not_gone_on_with(tmp_path: Path) -> None:
+    pretrain(POCKET_SIZES["pocket-xs"], tmp_path, n_steps=2)
+    assert {one.name for one in tmp_path.iterdir()} >= {"model", "base.json"}
+    with pytest.raises(InvalidInputError, match="holds a base"):
+        pretrain(POCKET_SIZES["pocket-xs"], tmp_path, n_steps=4)
+
+
+def test_a_full_disk_while_a_state_is_kept_is_a_clear_error(
+    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def fill(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fill)
+    student = Student("pocket-xs", "math", 0.0, StudyOrder.MIXED, 1)
+    with pytest.raises(StoreError, match="No space left on device"):
+        lab(bases).train(student, tmp_path / "one", work=tmp_path / "work", on_step=ignore)
+    assert not (tmp_path / "one").exists()

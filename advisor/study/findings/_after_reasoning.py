@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .._student import TWO_STAGE_CORPUS, StudyOrder
 from .._table import StudyTable
-from ._finding import Check, Column, Finding, Row, claim_check, tally
+from ._finding import Check, Column, Finding, Row, claim_check, intervals_over, one_seed, tally
 from ._finding import write_measure as write
 from ._students import (
     REASONING,
@@ -30,7 +30,7 @@ _STAGES_ONLY = "; reported of stages, and taken here for the order of rows"
 _ROWS_LAST = "IFT rows last, against mixed"
 _ROWS_FIRST = "IFT rows last, against IFT rows first"
 _STAGE_ADDED = "an IFT stage on mathematics, against stopping before it"
-_STAGE_KIND = "that stage as IFT, against as reasoning"
+_STAGE_KIND = "the stage on mathematics as IFT, against as reasoning"
 
 
 def ift_after_reasoning(table: StudyTable) -> Finding:
@@ -44,10 +44,11 @@ def ift_after_reasoning(table: StudyTable) -> Finding:
     return Finding(
         key="after",
         question="Is IFT after reasoning harmful?",
-        verdict=tuple(_sentences(rows)),
+        verdict=(*_sentences(rows), *one_seed(rows)),
         method="Students asked as trained, paired by seed and question; task types of one "
         "domain together. A student with an added stage and the one that stopped before it share "
-        "their first stage. Intervals are over seeds and questions; shares are means over seeds.",
+        "their first stage, and differ in the added questions as well as in their kind of answer. "
+        f"{intervals_over(rows)} Shares are means over seeds.",
         label_columns=("compared", "trained on", "asked", "size"),
         columns=(
             Column("IFT last", "accuracy"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from .._table import StudyTable
-from ._finding import Check, Column, Finding, Row, claim_check, tally
+from ._finding import Check, Column, Finding, Row, claim_check, intervals_over, one_seed, tally
 from ._students import (
     AS_TRAINED,
     REASONING,
@@ -35,10 +35,10 @@ def larger_budgets(table: StudyTable) -> Finding:
     return Finding(
         key="budgets",
         question="What do larger budgets buy?",
-        verdict=tuple(_sentences(table, rows)),
+        verdict=(*_sentences(table, rows), *one_seed(rows)),
         method="Students of pure reasoning, each budget against the next larger one that was "
-        "measured, the last against none. Accuracies have intervals over seeds and questions, "
-        "paired by both; tokens are means over seeds.",
+        "measured, the last against none. Tokens are means over "
+        "seeds. " + intervals_over(rows),
         label_columns=("corpus", "task type", "size", "from", "to"),
         columns=(
             Column("accuracy", "accuracy"),
@@ -86,11 +86,22 @@ def _sentences(table: StudyTable, rows: Sequence[Row]) -> list[str]:
             f"From {step[0]} to {step[1]}: accuracy rises in {counts.n_above} of {counts.n}, "
             f"falls in {counts.n_below}."
         )
-    falls = tally(row.measures[1] for row in rows).n_below
+    counts = tally(row.measures[1] for row in rows)
+    if not counts.n_below:
+        return [
+            *sentences,
+            "No step to a larger budget loses accuracy that can be told from chance.",
+        ]
+    # Of 95% intervals around nothing, one in forty lies wholly below.
+    by_chance = counts.n / 40
+    told = (
+        "accuracy is not monotone in the budget"
+        if counts.n_below > 2 * by_chance + 2
+        else "that is too few to tell from chance"
+    )
     sentences.append(
-        f"Accuracy is not monotone in the budget: {falls} steps to a larger one lose accuracy."
-        if falls
-        else "No step to a larger budget loses accuracy that can be told from chance."
+        f"In {counts.n_below} of {counts.n} steps to a larger budget accuracy falls, where chance "
+        f"alone gives about {by_chance:.1f}: {told}."
     )
     return sentences
 

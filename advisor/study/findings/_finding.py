@@ -1,7 +1,7 @@
 """What a finding of a study consists of, and the one rule that compares it with a paper."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -19,6 +19,8 @@ __all__ = [
     "Tally",
     "Unit",
     "claim_check",
+    "intervals_over",
+    "one_seed",
     "settle",
     "tally",
     "write_measure",
@@ -151,6 +153,25 @@ class Finding:
             for row in self.rows
         ]
         return {**document, "agreement": self.agreement.value}
+
+
+def intervals_over(rows: Sequence[Row]) -> str:
+    """Return the sentence that says what intervals of accuracies are over."""
+    seeds = {row.n_seeds for row in rows}
+    if seeds == {1}:
+        return "With one seed intervals are over questions alone, paired by question."
+    text = "Intervals are over seeds and questions, paired by both"
+    return f"{text}; of rows with one seed over questions alone." if 1 in seeds else f"{text}."
+
+
+def one_seed(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the sentence that belongs to a verdict on one seed, nothing where there are more."""
+    if {row.n_seeds for row in rows} != {1}:
+        return ()
+    return (
+        "All of this is one training seed: intervals are over questions alone, and another seed "
+        "may lie outside of them.",
+    )
 
 
 def tally(measures: Iterable[Measure | None], at: float = 0.0) -> Tally:

@@ -6,7 +6,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from .._table import StudyTable
-from ._finding import Check, Column, Finding, Measure, Row, claim_check, tally
+from ._finding import (
+    Check,
+    Column,
+    Finding,
+    Measure,
+    Row,
+    claim_check,
+    intervals_over,
+    one_seed,
+    tally,
+)
 from ._students import (
     IFT,
     REASONING,
@@ -68,13 +78,15 @@ def ift_on_the_frontier(table: StudyTable) -> Finding:
     return Finding(
         key="frontier",
         question="Is IFT on the frontier at matched FLOPs?",
-        verdict=tuple(sentences) if rows else ("Not measured: no size has both pure recipes.",),
+        verdict=(*sentences, *one_seed(rows))
+        if rows
+        else ("Not measured: no size has both pure recipes.",),
         method="Each student of pure reasoning against IFT at the same FLOPs: the accuracies of "
         "the two neighbouring sizes of IFT, interpolated linearly over log FLOPs. Where reasoning "
         "costs more than the largest IFT student there is nothing to match it with, and the cell "
         "is empty: no larger IFT student was trained. Training FLOPs are those of the student, "
-        "pre-training left out; inference FLOPs are per question, prompt included. Intervals are "
-        "over seeds and questions, paired by both.",
+        "pre-training left out; inference FLOPs are per question, prompt included. "
+        + intervals_over(rows),
         label_columns=("corpus", "task type", "size"),
         columns=(
             Column("reasoning", "accuracy"),
@@ -126,8 +138,8 @@ def _sentence(axis: str, rows: Sequence[Row], place: int) -> str:
     missing = sum(one is None for one in measures)
     if not counts.n:
         return (
-            f"At equal {axis} FLOPs nothing can be compared: none of the {missing} students of "
-            "pure reasoning costs what some IFT students between them cost."
+            f"At equal {axis} FLOPs nothing can be compared: in none of {missing} cells does the "
+            "student of pure reasoning cost as much as something between two sizes of IFT."
         )
     return (
         f"At equal {axis} FLOPs reasoning is ahead of IFT in {counts.n_above} of {counts.n} "

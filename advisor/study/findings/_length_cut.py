@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .._table import StudyTable
-from ._finding import Column, Finding, Measure, Row, claim_check, tally
+from ._finding import Column, Finding, Measure, Row, claim_check, intervals_over, one_seed, tally
 from ._students import (
     AS_TRAINED,
     IFT,
@@ -34,12 +34,12 @@ def cutting_by_length(table: StudyTable) -> Finding:
     return Finding(
         key="cut",
         question="Does cutting by length move the frontier?",
-        verdict=tuple(_sentences(table, rows)),
+        verdict=(*_sentences(table, rows), *one_seed(rows)),
         method="Students of pure reasoning with their thoughts cut at a budget, then made to "
         "answer. 'Over the mix' is their accuracy less that of asking the IFT student of the same "
         "size for some questions, drawn at random, and the uncut reasoning student for the rest, "
         "at the same mean inference FLOPs: anybody can have that, so only what lies above moves "
-        "the frontier. Intervals are over seeds and questions, paired by both. Cells in which a "
+        "the frontier. " + intervals_over(rows) + " Cells in which a "
         "budget saves nothing, or costs less than IFT, are left out.",
         label_columns=("corpus", "task type", "size", "budget"),
         columns=(

@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from policies import ArtifactCorruptError, ArtifactTooNewError
 
@@ -31,8 +32,11 @@ class MethodCell:
         task_type: Task type.
         temperature: Of sampling; 0 is greedy.
         mean_tokens: Mean generated tokens.
-        train_flops: FLOPs after the start, sampling included.
+        train_flops: FLOPs after the start, sampling included; of a start itself, what making it
+            took, 0 for a shipped model.
         answers: One character per question, `1` for right.
+        n_examples: Rows, answers that were learned from, or pairs.
+        facts: What else its run has told, by name, such as `signal` of GRPO.
     """
 
     experiment: str
@@ -45,6 +49,8 @@ class MethodCell:
     mean_tokens: float
     train_flops: float
     answers: str
+    n_examples: int = 0
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def shipped_methods() -> Path | None:
@@ -73,7 +79,7 @@ def load_methods(folder: Path) -> tuple[MethodCell, ...]:
         if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
             raise ValueError("methods.csv is not the file that methods.json was written for")
         lines = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
-        return tuple(map(_cell, lines))
+        return tuple(_cell(line, _facts(manifest, line)) for line in lines)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, ArtifactTooNewError | ArtifactCorruptError):
             raise
@@ -83,7 +89,23 @@ def load_methods(folder: Path) -> tuple[MethodCell, ...]:
         ) from error
 
 
-def _cell(line: Mapping[str, str]) -> MethodCell:
+def _facts(manifest: Mapping[str, Any], line: Mapping[str, str]) -> dict[str, float]:
+    """Return the numbers that the manifest holds about a line's run."""
+    from calibration.pocket.methods_runs import Experiment, MethodRun
+
+    run = MethodRun(
+        cast("Experiment", line["experiment"]),
+        line["method"],
+        line["size"],
+        line["corpus"],
+        int(line["seed"]),
+        int(line["budget"]),
+    )
+    found = manifest["runs"][run.id]
+    return {name: float(one) for name, one in found.items() if isinstance(one, int | float)}
+
+
+def _cell(line: Mapping[str, str], facts: Mapping[str, float]) -> MethodCell:
     n, n_correct = int(line["n"]), int(line["n_correct"])
     octets = base64.b64decode(line["answers"], validate=True)
     answers = "".join(f"{octet:08b}" for octet in octets)[:n]
@@ -100,4 +122,6 @@ def _cell(line: Mapping[str, str]) -> MethodCell:
         float(line["mean_tokens"]),
         float(line["train_flops"]),
         answers,
+        int(line["n_examples"]),
+        facts,
     )

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from .._table import StudyTable
-from ._finding import Check, Column, Finding, Measure, Row, claim_check, tally
+from ._finding import (
+    Check,
+    Column,
+    Finding,
+    Measure,
+    Row,
+    claim_check,
+    intervals_over,
+    one_seed,
+    tally,
+)
 from ._finding import write_measure as write
 from ._students import (
     IFT,
@@ -43,9 +53,10 @@ def mixed_above_half(table: StudyTable) -> Finding:
     return Finding(
         key="mixed",
         question="What does mixed training above 50% of reasoning rows do to answers?",
-        verdict=tuple(_sentences(rows, ratios)),
+        verdict=(*_sentences(rows, ratios), *one_seed(rows)),
         method="Means over all task types, asked as trained. Shares and tokens have intervals over "
-        "seeds (the questions are the same), accuracies over seeds and questions. 'Over half-way' "
+        "seeds (the questions are the same), and none with one seed. Of accuracies: "
+        f"{intervals_over(rows)} 'Over half-way' "
         "are tokens less the mean of both pure recipes'; 'sequential' has the IFT rows first.",
         label_columns=("corpus", "size", "ratio"),
         columns=(
@@ -106,11 +117,13 @@ def _sentences(rows: Sequence[Row], ratios: Sequence[float]) -> list[str]:
             f"At {ratio:.0%} of reasoning rows {_span(shares, '.0%')} of answers think, with "
             f"{_span(tokens, '.1f')} tokens on average"
         )
-        if counts.n:
+        if any(one is not None and one.low is not None for one in (row.measures[2] for row in own)):
             text += (
-                f"; {counts.n_below} of {counts.n} students are nearer to IFT in length, "
-                f"{counts.n_above} nearer to reasoning"
+                f"; of {counts.n} combinations of corpus and size {counts.n_below} are nearer to "
+                f"IFT in length, {counts.n_above} nearer to reasoning"
             )
+        elif counts.n:
+            text += "; lengths have no intervals with one seed"
         sentences.append(f"{text}.")
     behind = [
         f"{write(row.measures[3], 'points')} ({row.labels[1]}, {row.labels[0]} corpus)"

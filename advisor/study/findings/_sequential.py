@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .._table import StudyTable
-from ._finding import Column, Finding, Measure, Row, claim_check, tally
+from ._finding import Column, Finding, Measure, Row, claim_check, intervals_over, one_seed, tally
 from ._students import IFT, REASONING, Group, Term, contrast, corpora, group, task_types
 
 __all__ = ["sequential_is_enough"]
@@ -44,10 +44,10 @@ def sequential_is_enough(table: StudyTable) -> Finding:
     return Finding(
         key="sequential",
         question="Is 25-50% of reasoning rows, after the IFT rows, enough?",
-        verdict=tuple(_sentences(table, rows, paying)),
+        verdict=(*_sentences(table, rows, paying), *one_seed(rows)),
         method="Gains over pure IFT of the same size, corpus and questions, asked as trained. "
         "'Over half-way' is the accuracy less the mean of both pure recipes': above zero, more "
-        "than half of the gain is there. Intervals are over seeds and questions, paired by both.",
+        "than half of the gain is there. " + intervals_over(rows),
         label_columns=("corpus", "task type", "size"),
         columns=(
             Column("gain of reasoning alone", "points"),
@@ -83,10 +83,11 @@ def _row(table: StudyTable, size: str, corpus: str, kind: str) -> Row | None:
 
 def _sentences(table: StudyTable, rows: Sequence[Row], paying: Sequence[Row]) -> list[str]:
     if not rows:
-        return [f"Not measured: no {_ORDER} student has both pure recipes beside it."]
+        return [f"Not measured: no {_ORDER} student of 25% or 50% has both pure recipes beside it."]
     sentences = [
         f"Reasoning alone gains over IFT in {len(paying)} of {len(rows)} combinations of corpus, "
-        "task type and size; the rest of the question is about these."
+        "task type and size; "
+        + ("the next sentences are about these." if paying else "there is no gain to have most of.")
     ]
     for place, ratio in enumerate(_RATIOS):
         gain = tally(row.measures[1 + place] for row in paying)
@@ -120,5 +121,6 @@ def _cost(table: StudyTable, ratio: float) -> Measure | None:
 
 
 def _ratios(dear: Group, cheap: Group) -> list[float]:
-    shared = set(dear.by_seed) & set(cheap.by_seed)
-    return [dear.by_seed[one].train_flops / cheap.by_seed[one].train_flops for one in shared]
+    shared = sorted(set(dear.by_seed) & set(cheap.by_seed))
+    pairs = [(dear.by_seed[one].train_flops, cheap.by_seed[one].train_flops) for one in shared]
+    return [first / second for first, second in pairs if first and second]

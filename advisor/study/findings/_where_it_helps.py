@@ -5,7 +5,19 @@ from collections.abc import Sequence
 from calibration.published import PublishedCorpus, load_published_table
 
 from .._table import StudyTable
-from ._finding import Agreement, Check, Column, Finding, Measure, Row, claim_check, settle, tally
+from ._finding import (
+    Agreement,
+    Check,
+    Column,
+    Finding,
+    Measure,
+    Row,
+    claim_check,
+    intervals_over,
+    one_seed,
+    settle,
+    tally,
+)
 from ._finding import write_measure as write
 from ._students import (
     IFT,
@@ -52,10 +64,11 @@ def where_reasoning_helps(table: StudyTable) -> Finding:
     return Finding(
         key="where",
         question="Where does reasoning help, by task type and size?",
-        verdict=tuple(sentences) if rows else ("Not measured: no size has both pure recipes.",),
+        verdict=(*sentences, *one_seed(rows))
+        if rows
+        else ("Not measured: no size has both pure recipes.",),
         method="Students trained on reasoning rows alone against students trained on direct "
-        "answers (IFT) to the same questions, both asked as trained. Intervals are over seeds and "
-        "questions, paired by both.",
+        "answers (IFT) to the same questions, both asked as trained. " + intervals_over(rows),
         label_columns=("corpus", "task type", "size"),
         columns=(
             Column("IFT", "accuracy"),

@@ -6,7 +6,7 @@ from calibration.published import load_claims
 
 from .._results import StudyCell
 from .._table import StudyTable
-from ._finding import Agreement, Check, Column, Finding, Measure, Row, claim_check, tally
+from ._finding import Agreement, Check, Column, Finding, Measure, Row, claim_check, one_seed, tally
 from ._finding import write_measure as write
 from ._students import (
     AS_TRAINED,
@@ -45,10 +45,10 @@ def wrong_answers_are_longer(table: StudyTable) -> Finding:
     return Finding(
         key="wrong",
         question="Are wrong answers longer?",
-        verdict=tuple(_sentences(rows)),
+        verdict=(*_sentences(rows), *one_seed(rows)),
         method="Generated tokens of wrong over those of right answers of students of pure "
         "reasoning, asked as trained; answers that were cut off count as neither. Ratios are "
-        "geometric means with intervals over seeds; the questions are the same, and are not of "
+        "geometric means with intervals over seeds, and none with one seed; the questions are the same, and are not of "
         "one difficulty: harder ones have longer solutions, right or wrong.",
         label_columns=("corpus", "task type", "size"),
         columns=(
@@ -92,9 +92,13 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
     (least, low), (most, high) = (
         pick(known, key=lambda pair: pair[1].estimate) for pick in (min, max)
     )
+    n_longer = sum(one.estimate > 1 for _, one in known)
     return [
         f"Wrong answers are longer than right ones in {counts.n_above} of {counts.n} cells, "
-        f"shorter in {counts.n_below}; in the rest seeds do not tell.",
+        f"shorter in {counts.n_below}; in the rest seeds do not tell."
+        if any(one.low is not None for _, one in known)
+        else f"In the mean wrong answers are longer than right ones in {n_longer} of {counts.n} "
+        "cells; with one seed no ratio has an interval.",
         f"The ratio goes from {write(low, 'ratio')} ({_place(least)}) to {write(high, 'ratio')} "
         f"({_place(most)}).",
     ]
@@ -110,7 +114,10 @@ def _range_check(ratios: Sequence[Measure | None], paper: str, source: str) -> C
     claim = next(one for one in load_claims() if one.key == _CLAIM)
     low, high = claim.low or 0.0, claim.high or 0.0
     known = [one for one in ratios if one is not None]
-    inside = sum(low <= one.estimate <= high for one in known)
+    inside = sum(
+        one.low is not None and one.high is not None and low <= one.low and one.high <= high
+        for one in known
+    )
     outside = sum(
         one.low is not None and one.high is not None and (one.high < low or one.low > high)
         for one in known
@@ -123,9 +130,9 @@ def _range_check(ratios: Sequence[Measure | None], paper: str, source: str) -> C
         "wrong/factor",
         paper,
         source,
-        f"more than half of the ratios lie in {low:g}-{high:g}; it differs if more than half of "
-        "their intervals lie wholly outside",
-        f"{inside} of {len(known)} ratios lie in {low:g}-{high:g}, {outside} intervals wholly "
+        f"more than half of the intervals of ratios lie wholly in {low:g}-{high:g}; it differs if "
+        "more than half lie wholly outside",
+        f"of {len(known)} intervals {inside} lie wholly in {low:g}-{high:g}, {outside} wholly "
         "outside",
         agreement,
     )

@@ -231,3 +231,74 @@ def test_a_damaged_study_is_one_clear_line(advisor: Run, tmp_path: Path) -> None
     result = advisor("tables", "show", "mine")
     assert result.code == 3
     assert "upgrade thinkroute" in result.err
+
+
+def test_one_damaged_study_does_not_hide_the_others(advisor: Run, tmp_path: Path) -> None:
+    for name in ("bad", "good"):
+        mine = synthetic_study(sizes=("pocket-xs",), seeds=(1,), n_questions=9, name=name)
+        mine.save(tmp_path / "runs" / name)
+    (tmp_path / "runs" / "bad" / "study.csv").write_text("size\n")
+    result = advisor("tables", "ls", "--json")
+    entries = {one["name"]: one for one in result.json()["tables"]}
+    assert "runs" in entries["runs/good"]
+    assert "manifest describes" in entries["runs/bad"]["error"]
+    assert "runs/bad cannot be read" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pocket-study/general/math-oe/pocket-m/ift",), "CORPUS/TASK/SIZE/RECIPE/POLICY"),
+        (("pocket-study", "--ratio", "0", "--order", "ift_then_reasoning"), "no student of"),
+        (("pocket-stdy",), "did you mean 'pocket-study'"),
+    ],
+)
+def test_what_a_study_does_not_hold_is_said(
+    advisor: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    result = advisor("tables", "show", *arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert result.out == ""
+
+
+def test_a_table_that_is_not_there_is_named_before_its_sizes(advisor: Run) -> None:
+    result = advisor("recommend", "--table", "no-such", "--size", "pocket-m", "--task", "math-oe")
+    assert result.code == 3
+    assert "there is no table at no-such" in result.err
+
+
+def test_a_size_between_those_of_a_study_is_not_called_printed(advisor: Run) -> None:
+    asked = ("recommend", "--table", "pocket-study", "--size", "1M", "--task", "math-oe", "--json")
+    document = advisor(*asked).json()
+    assert document["verdict"]["confidence"] == "interpolated"
+    gain = document["verdict"]["reasons"][0]["text"]
+    assert "between sizes that you measured" in gain
+    assert "arXiv" not in gain
+    assert "between-study-sizes" in {one["code"] for one in document["warnings"]}
+
+
+def test_the_note_tells_a_study_that_was_not_used_and_one_seed(
+    advisor: Run, tmp_path: Path
+) -> None:
+    assert "was not used" in advisor(*ASKED, "--size", "7B", "--short").err
+    one = synthetic_study(sizes=("pocket-m",), seeds=(1,), n_questions=40, name="one")
+    one.save(tmp_path / "one")
+    err = advisor(*(str(a).replace("pocket-study", "one") for a in ASKED)).err
+    assert "one seed;" in err
+
+
+@pytest.mark.parametrize(("loss", "cheap"), [(0.004, True), (0.024, False)])
+def test_a_leaning_says_so_where_it_is_expected_to_lose_more_than_tolerated(
+    loss: float, cheap: bool
+) -> None:
+    from advisor import RecommendationRequest, recommend
+    from advisor.cli._recommend_views import recommendation_page
+    from policies import ModelSize
+
+    answer = recommend(RecommendationRequest(size=ModelSize.parse("3B"), task_type="math-oe"))
+    verdict = answer.verdict.model_copy(update={"is_leaning": True, "expected_regret": loss})
+    page = recommendation_page(answer.model_copy(update={"verdict": verdict}), width=100)
+    text = " ".join(" ".join(page.lines).split())
+    assert ("acting now costs little" in text) is cheap
+    assert ("expected to lose 2.4 points" in text) is not cheap

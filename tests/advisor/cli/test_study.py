@@ -456,3 +456,48 @@ def test_options_for_own_base_models_reach_their_lab_in_another_process() -> Non
     assert training.overrides == {"optim": "adamw_torch"}
     assert (measuring.backend, measuring.options) == ("transformers", {"max_batch": 4})
     assert sent().name == "trl"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"schema_version": 99, "design": {"sizes": ["pocket-xs"]}}', "schema version 99"),
+        ('{"sizes": ["pocket-xs"], "policies": ["sc@3"]}', "does not tell what a student learnt"),
+        ('{"sizes": ["pocket-xs"], "rows": 32}', "'rows' is no part of a grid"),
+    ],
+)
+def test_a_grid_from_a_file_is_checked_like_options(
+    ask: Study, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "grid.json"
+    file.write_text(text, "utf-8")
+    result = ask("--design", file)
+    assert result.code in {2, 3}
+    assert said in result.err
+    assert result.out == ""
+
+
+@pytest.mark.parametrize("text", ["", ","])
+def test_an_empty_option_is_said_to_be_empty(ask: Study, text: str) -> None:
+    assert "--ratios names nothing" in ask("--ratios", text).err
+
+
+def test_ratios_that_are_one_student_are_refused(ask: Study) -> None:
+    result = ask(*SMALL, "--ratios", "0.3,0.30000000001")
+    assert result.code == 2
+    assert "both make the student pocket-xs.general.mixed@0.3.seed1" in result.err
+
+
+def test_a_plan_names_the_bases_that_are_missing(ask: Study, tmp_path: Path) -> None:
+    assert "no base of pocket-xs" in ask(*PURE, "--bases", tmp_path).err
+    model = tmp_path / "pocket-xs" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").touch()
+    assert "no base" not in ask(*PURE, "--bases", tmp_path).err
+
+
+def test_any_folder_may_hold_a_study(ask: Study, tmp_path: Path) -> None:
+    out = tmp_path / "_my études"
+    result = ask("--run", *PURE, "--out", out)
+    assert result.code == 0, result.err
+    assert StudyTable.load(out).name == "my-tudes"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -438,3 +439,51 @@ def test_steps_to_larger_budgets_tell_rises_and_falls(last: float, expected: str
     text = " ".join(finding.verdict)
     assert ("not monotone" in text) == (last < 0.6)
     assert "From reasoning@8 to reasoning@24: accuracy rises in 12 of 12" in text
+
+
+# What sentences may say of thin tables
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: one.__name__)
+def test_one_seed_is_said_in_the_verdict_and_the_method(
+    question: Callable[[StudyTable], Finding],
+) -> None:
+    orders = (StudyOrder.MIXED, StudyOrder.IFT_THEN_REASONING, StudyOrder.REASONING_THEN_IFT)
+    made = partial(make_table, linear, tokens=_cut_tokens, orders=orders, policies=BUDGETS)
+    one, three = question(made(seeds=(1,))), question(made())
+    assert one.rows
+    assert "All of this is one training seed" in one.verdict[-1]
+    assert "one seed" in one.method
+    assert "over seeds and questions" not in one.method
+    assert not any("one training seed" in text for text in three.verdict)
+
+
+def test_lengths_of_one_seed_are_not_said_to_be_near_or_far() -> None:
+    said = " ".join(mixed_above_half(make_table(linear, seeds=(1,))).verdict)
+    assert "lengths have no intervals with one seed" in said
+    assert "nearer" not in said
+    wrong = wrong_answers_are_longer(make_table(linear, seeds=(1,)))
+    assert wrong.verdict[0].startswith("In the mean wrong answers are longer than right ones in 12")
+    assert {one.agreement for one in wrong.checks} == {Agreement.CANNOT_TELL}
+
+
+def test_with_one_size_the_frontier_counts_cells_and_not_students() -> None:
+    finding = ift_on_the_frontier(make_table(linear, sizes=("pocket-xs",)))
+    assert "in none of 4 cells" in finding.verdict[0]
+
+
+def test_few_falls_among_many_steps_are_not_called_more_than_chance() -> None:
+    def accuracy(student: Student, kind: str, policy: str) -> float:
+        falls = kind == "math-oe" and student.size == "pocket-xs" and policy == MAX
+        return 0.3 if falls else 0.6
+
+    finding = larger_budgets(make_table(accuracy, tokens=_cut_tokens, policies=BUDGETS))
+    assert "In 1 of 24 steps" in finding.verdict[-1]
+    assert "too few to tell from chance" in finding.verdict[-1]
+
+
+def test_training_without_known_flops_is_not_divided_by() -> None:
+    table = make_table(linear)
+    free = tuple(replace(one, train_flops=0.0) for one in table.results)
+    finding = sequential_is_enough(replace(table, results=free))
+    assert not any("Training FLOPs" in text for text in finding.verdict)

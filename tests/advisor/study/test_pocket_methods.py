@@ -3,13 +3,14 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.study import load_study, shipped_studies
 from advisor.study.findings import load_methods, method_findings, shipped_methods
 from calibration.pocket.methods import collect, packed
 from calibration.pocket.methods_runs import MethodRun, Scale
@@ -23,7 +24,13 @@ def first(n: int) -> list[bool]:
 
 
 def write_result(
-    out: Path, run: MethodRun, bits: Sequence[bool], *, tokens: float = 20.0, flops: int = 1000
+    out: Path,
+    run: MethodRun,
+    bits: Sequence[bool],
+    *,
+    tokens: float = 20.0,
+    flops: int = 1000,
+    other: Mapping[str, object] | None = None,
 ) -> None:
     cell = {
         "task_type": "math-oe",
@@ -43,14 +50,19 @@ def write_result(
     result = {
         "schema_version": 1,
         "run": {name: getattr(run, name) for name in fields},
+        "base_sha256": "ab",
+        "begins_sha256": "cd",
         "scale": {"n_measured": N},
-        "train_seconds": 1.0,
+        "measured": {"seed": 3},
+        "versions": {"torch": "2"},
+        "train_cpu_seconds": 1.0,
         "train_flops": flops,
         "sample_flops": flops // 4,
         "n_steps": 3,
         "n_examples": 96,
         "facts": {"pass_rate": 0.5},
         "cells": [cell],
+        **(other or {}),
     }
     target = out / "results" / f"{run.id}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +110,11 @@ def test_results_become_a_table_that_the_page_reads(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "table" / "methods.json").read_text("utf-8"))
     assert manifest["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert manifest["runs"]["tops.pocket-s-skills.random.seed2"]["pass_rate"] == 0.5
+    assert manifest["bases"] == {"pocket-s-skills": "ab"}
+    assert manifest["measured"] == {"seed": 3}
     cells = load_methods(tmp_path / "table")
+    assert {cell.facts["pass_rate"] for cell in cells} == {0.5}
+    assert {cell.n_examples for cell in cells} == {96}
     assert {(cell.method, cell.answers.count("1")) for cell in cells} == {
         ("start", 30),
         ("shortest", 31),
@@ -112,6 +128,25 @@ def test_results_become_a_table_that_the_page_reads(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"base_sha256": "zz"}, "another base model of pocket-s-skills"),
+        ({"scale": {"n_measured": 9}}, "another scale .*: n_measured 9, now it is 40"),
+        ({"measured": {"seed": 7}}, "another measured .*: seed 7, now it is 3"),
+        ({"versions": {"torch": "1"}}, "another versions .*: torch '1', now it is '2'"),
+    ],
+)
+def test_results_of_different_studies_are_not_collected(
+    tmp_path: Path, other: dict[str, object], said: str
+) -> None:
+    write_result(tmp_path, skills("tops", "random", 1), first(30))
+    write_result(tmp_path, skills("tops", "shortest", 1), first(30), other=other)
+    with pytest.raises(InvalidInputError, match=f"tops.pocket-s-skills.shortest.seed1.*{said}"):
+        collect(tmp_path, tmp_path / "table")
+    assert not (tmp_path / "table").exists()
+
+
 def test_a_folder_without_results_is_not_collected(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="holds no results"):
         collect(tmp_path, tmp_path / "table")
@@ -119,7 +154,8 @@ def test_a_folder_without_results_is_not_collected(tmp_path: Path) -> None:
 
 def test_the_shipped_table_is_at_matched_flops_and_large_enough() -> None:
     folder = shipped_methods()
-    assert folder is not None
+    if folder is None:
+        pytest.skip("no table of methods is shipped yet: scripts/study_methods.sh writes it")
     with (folder / "methods.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["experiment"] for row in rows} == {"grpo", "tops", "dpo"}
@@ -130,8 +166,14 @@ def test_the_shipped_table_is_at_matched_flops_and_large_enough() -> None:
         for row in rows
         if row["experiment"] == "grpo"
     }
+    manifest = json.loads((folder / "methods.json").read_text("utf-8"))
+    assert manifest["bases"].keys() == {row["size"] for row in rows}
+    if "pocket-study" in shipped_studies():
+        facts = load_study("pocket-study").provenance["lab"]
+        for size in {row["size"] for row in rows if row["experiment"] == "grpo"}:
+            assert manifest["bases"][size] == facts[f"base {size}"]
     matched = [key for key in spent if key[3] == "grpo"]
     assert matched
     for key in matched:
-        # The last step of GRPO is not begun if it would break the budget.
-        assert 0.7 <= spent[key] / spent[*key[:3], "distillation"] <= 1.0
+        # GRPO does not break the budget, and its last step is as small as what is left of it.
+        assert 0.9 <= spent[key] / spent[*key[:3], "distillation"] <= 1.0
