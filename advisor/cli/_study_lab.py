@@ -54,6 +54,20 @@ class Pocket:
             " minutes to hours on top; --bases FOLDER names one that has them",
         )
 
+    def check_training(self) -> None:
+        """Find out before anything starts whether students can be trained here.
+
+        Raises:
+            MissingPrerequisiteError: The extra `train` is not installed.
+        """
+        from importlib.util import find_spec
+
+        from policies import MissingPrerequisiteError
+
+        for module in ("torch", "transformers", "onnx"):
+            if find_spec(module) is None:
+                raise MissingPrerequisiteError.extra("train", module)
+
     def task_types(self) -> tuple[str, ...]:
         """Return the task types that each student is asked."""
         from calibration.pocket.questions import POCKET_TASK_TYPES
@@ -62,16 +76,8 @@ class Pocket:
 
     def spec(self, design: "StudyDesign") -> "LabSpec":
         """Return what builds the lab for a grid, also in another process."""
-        from importlib.util import find_spec
-
-        from policies import MissingPrerequisiteError
-
         from ..study._pocket_lab import PocketLab
 
-        # Also a plan needs them: it counts the tokens of every row.
-        for module in ("torch", "transformers", "onnx"):
-            if find_spec(module) is None:
-                raise MissingPrerequisiteError.extra("train", module)
         return partial(
             PocketLab,
             ratios=design.ratios,
@@ -114,6 +120,9 @@ class OwnBases:
         from ..study.trl import TrlLab
 
         return lab.check(design) if isinstance(lab, TrlLab) else ()
+
+    def check_training(self) -> None:
+        """Do nothing: `check` has found out, and training may happen in another environment."""
 
     def task_types(self) -> tuple[str, ...]:
         """Return the task types that each student is asked."""

@@ -81,7 +81,7 @@ def show_plan(plan: "StudyPlan") -> None:
         print_text(f"time: about {duration(plan.hours)} with {_counted(plan.workers, 'workers')}")
     _show_left_out(plan)
     first = ", ".join(one.student.id for one in plan.students[:_SHOWN])
-    print_text(f"first: {first}{', ...' if plan.runs > _SHOWN else ''}")
+    print_text(f"most worth knowing: {first}{', ...' if plan.runs > _SHOWN else ''}")
 
 
 def _show_left_out(plan: "StudyPlan") -> None:

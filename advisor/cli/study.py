@@ -81,6 +81,7 @@ def study(
         else:
             show_plan(planned)
         return
+    place.check_training()
     _tell(planned)
     _show(planned, _run(planned, make_lab, out), out, as_json=as_json)
 

@@ -240,9 +240,10 @@ def test_learning_does_not_break_a_budget_that_only_sampling_fits() -> None:
     sampled, whole, n_learned = run(1e12)
     assert n_learned > 2
     between = (sampled + whole) // 2
-    assert run(between)[0] == sampled
-    assert sampled < run(between)[1] <= between
-    assert 0 < run(between)[2] < n_learned
+    again = run(between)
+    assert again[0] == sampled
+    assert sampled < again[1] <= between
+    assert 0 < again[2] < n_learned
 
 
 def test_the_shortest_right_answer_is_picked_and_a_cut_one_never() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,14 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put a lab without models in the place of the pocket family's."""
 
     def use(**faults: Any) -> None:
+        def needs_nothing(self: _study_lab.Pocket) -> None:
+            pass
+
         def spec(self: _study_lab.Pocket, design: StudyDesign) -> partial[PriceList]:
             return partial(PriceList, **faults)
 
         monkeypatch.setattr(_study_lab.Pocket, "spec", spec)
+        monkeypatch.setattr(_study_lab.Pocket, "check_training", needs_nothing)
 
     use()
     return use
@@ -277,6 +282,7 @@ from tests.advisor.study.price_list import PriceList
 if __name__ == "__main__":
     lab = partial(PriceList, slow=sys.argv.pop(), pause=20)
     _study_lab.Pocket.spec = lambda self, design: lab
+    _study_lab.Pocket.check_training = lambda self: None
     main()
 """
 
@@ -411,18 +417,21 @@ def test_hours_cannot_be_limited_where_nobody_knows_them(
     assert "time: not known here in advance" in ask(*PURE).out
 
 
-def test_pocket_students_need_the_extra_train(
-    advisor: Advisor, monkeypatch: pytest.MonkeyPatch
+def test_training_pocket_students_needs_the_extra_train_and_planning_them_does_not(
+    advisor: Advisor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def find_nothing(name: str) -> None:
-        return None
+    def find_no_torch(name: str, package: str | None = None) -> object:
+        return None if name == "torch" else find_spec(name, package)
 
-    monkeypatch.setattr("importlib.util.find_spec", find_nothing)
+    monkeypatch.setattr("importlib.util.find_spec", find_no_torch)
 
-    result = advisor("study", *PURE)
+    planned = advisor("study", *PURE, "--rows", "64")
+    refused = advisor("study", "--run", "--out", tmp_path / "s", *PURE, "--rows", "64")
 
-    assert result.code == 4
-    assert 'pip install "thinkroute[train]"' in result.err
+    assert planned.code == 0
+    assert refused.code == 4
+    assert 'pip install "thinkroute[train]"' in refused.err
+    assert not (tmp_path / "s" / "students").exists()
 
 
 def test_options_for_own_base_models_reach_their_lab_in_another_process() -> None:
@@ -462,7 +471,7 @@ def test_options_for_own_base_models_reach_their_lab_in_another_process() -> Non
     ("text", "said"),
     [
         ('{"schema_version": 99, "design": {"sizes": ["pocket-xs"]}}', "schema version 99"),
-        ('{"sizes": ["pocket-xs"], "policies": ["sc@3"]}', "does not tell what a student learnt"),
+        ('{"sizes": ["pocket-xs"], "policies": ["cot"]}', "does not tell what a student learnt"),
         ('{"sizes": ["pocket-xs"], "rows": 32}', "'rows' is no part of a grid"),
     ],
 )

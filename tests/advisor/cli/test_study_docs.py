@@ -18,10 +18,14 @@ NEEDS_A_BASE = "--base "
 
 @pytest.fixture(autouse=True)
 def without_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def needs_nothing(self: _study_lab.Pocket) -> None:
+        pass
+
     def spec(self: _study_lab.Pocket, design: StudyDesign) -> partial[PriceList]:
         return partial(PriceList)
 
     monkeypatch.setattr(_study_lab.Pocket, "spec", spec)
+    monkeypatch.setattr(_study_lab.Pocket, "check_training", needs_nothing)
     monkeypatch.chdir(tmp_path)
 
 
