@@ -54,42 +54,46 @@ def recommend(
     loses least and what to measure first.
     """
     from advisor import recommend as advise
+    from policies import InvalidSizeError
 
     from ._own_cells import load_own_cells, sort_tables
     from ._recommend_request import Flags, read_request, read_traces
 
     given = sort_tables(table or ())
     study = given.study
-    # A table that is not there is told before a size that it would have had.
-    tables = [load_own_cells(path, task_type=task) for path in given.others]
-    request = read_request(
-        Flags(
-            size=size,
-            task=task,
-            answer_format=answer_format,
-            corpus=corpus,
-            have=have,
-            teacher=teacher,
-            objective=objective,
-            tolerance=tolerance,
-            max_size=max_size,
-            train_budget=train_budget,
-            infer_budget=infer_budget,
-            traffic=traffic,
-            horizon_days=horizon_days,
-            gpu=gpu,
-            gpu_price=gpu_price,
-            trace_length=trace_length,
-            tokenizer=tokenizer,
-            n_examples=n_examples,
-            pass_rate=pass_rate,
-            row=row,
-            is_short=short,
-            is_full=full,
-            as_json=as_json,
-        ),
-        {} if study is None else study.sizes,
+    flags = Flags(
+        size=size,
+        task=task,
+        answer_format=answer_format,
+        corpus=corpus,
+        have=have,
+        teacher=teacher,
+        objective=objective,
+        tolerance=tolerance,
+        max_size=max_size,
+        train_budget=train_budget,
+        infer_budget=infer_budget,
+        traffic=traffic,
+        horizon_days=horizon_days,
+        gpu=gpu,
+        gpu_price=gpu_price,
+        trace_length=trace_length,
+        tokenizer=tokenizer,
+        n_examples=n_examples,
+        pass_rate=pass_rate,
+        row=row,
+        is_short=short,
+        is_full=full,
+        as_json=as_json,
     )
+    try:
+        request = read_request(flags, {} if study is None else study.sizes)
+    except InvalidSizeError:
+        # A study that is not there is told before the size that it would have had.
+        for path in given.others:
+            load_own_cells(path, task_type=task)
+        raise
+    tables = [load_own_cells(path, task_type=task) for path in given.others]
     cells = [cell for one in tables for cell in one.cells]
     records = [record for one in tables for record in one.records]
     notes = [text for one in tables for text in one.notes]

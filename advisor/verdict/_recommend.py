@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from policies import ModelSize
 
-from .._recipe import Order, Recipe
+from .._recipe import Order, Recipe, read_label
 from .._recommendation import (
     Difference,
     EvidenceItem,
@@ -107,8 +107,16 @@ def recommend(
 
 
 def _measured_sizes(cells: "Sequence[Cell]", study: MeasuredStudy | None) -> dict[int, str]:
-    """Return the sizes that were measured, in parameters, and what to call them."""
-    found = {cell.size: str(ModelSize(cell.size)) for cell in cells if cell.size}
+    """Return the sizes that were measured, in parameters, and what to call them.
+
+    Below the published sizes only trained students count: how one model answers in two ways says
+    nothing there about training it, as no published rule reaches so far down.
+    """
+    found = {
+        cell.size: str(ModelSize(cell.size))
+        for cell in cells
+        if cell.size and (cell.size >= SMALLEST or read_label(cell.recipe) is not None)
+    }
     if study is not None:
         found |= {n: f"{name} ({ModelSize(n)})" for name, n in study.sizes.items()}
     return found

@@ -25,7 +25,7 @@ _PAPER = (
     "direct answers trained on top of a reasoning model give no gain; a direction only, whose "
     "numbers could not be checked and which version 2 does not repeat"
 )
-_SOURCE = "arXiv 2509.22193v1; see contested/two-phase-training of the published tables"
+_SOURCE = "arXiv 2509.22193v1; its v2 does not repeat it"
 _STAGES_ONLY = "; reported of stages, and taken here for the order of rows"
 _ROWS_LAST = "IFT rows last, against mixed"
 _ROWS_FIRST = "IFT rows last, against IFT rows first"
