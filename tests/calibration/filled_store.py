@@ -75,3 +75,11 @@ def run_python(code: str, *arguments: object) -> "subprocess.CompletedProcess[st
         timeout=100,
         check=False,
     )
+
+
+def filled_run(path: Path) -> Path:
+    """Return the path of a new store with forty questions, each answered by two policies."""
+    with RunStore.create(path) as store:
+        fill(store, 40, policies=("direct", "reasoning@64"))
+        store.set_meta("provenance", {"seed": 0})
+    return path

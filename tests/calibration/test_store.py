@@ -28,6 +28,7 @@ from tests.calibration.filled_store import (
     OUTCOMES,
     answer,
     fill,
+    filled_run,
     n_stored,
     sample,
 )
@@ -40,10 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    with RunStore.create(path) as store:
-        fill(store, 40, policies=("direct", "reasoning@64"))
-        store.set_meta("provenance", {"seed": 0})
-    return path
+    return filled_run(path)
 
 
 def test_what_is_written_is_read_back(path: Path) -> None:

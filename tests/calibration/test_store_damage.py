@@ -25,6 +25,7 @@ from tests.calibration.filled_store import (
     ROOT,
     answer,
     fill,
+    filled_run,
     n_stored,
     run_python,
     sample,
@@ -38,10 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    with RunStore.create(path) as store:
-        fill(store, 40, policies=("direct", "reasoning@64"))
-        store.set_meta("provenance", {"seed": 0})
-    return path
+    return filled_run(path)
 
 
 def test_a_missing_store_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.calibration.filled_store import (
     GOLDEN,
     answer,
     fill,
+    filled_run,
     sample,
 )
 
@@ -26,10 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    with RunStore.create(path) as store:
-        fill(store, 40, policies=("direct", "reasoning@64"))
-        store.set_meta("provenance", {"seed": 0})
-    return path
+    return filled_run(path)
 
 
 def test_the_schema_is_the_one_of_version_4(
