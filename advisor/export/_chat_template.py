@@ -1,6 +1,15 @@
 """The chat template that exported runs train with."""
 
-__all__ = ["CHATML", "CHATML_END", "CHAT_TEMPLATE_FILE", "has_generation_markers", "keeps_thoughts"]
+from pathlib import Path
+
+from policies import DataFileError, InvalidInputError
+
+__all__ = [
+    "CHATML",
+    "CHATML_END",
+    "CHAT_TEMPLATE_FILE",
+    "read_chat_template",
+]
 
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 """Name of the template in an export folder."""
@@ -34,15 +43,43 @@ without their traces.
 """
 
 
-def has_generation_markers(template: str) -> bool:
+def _marks_answers(template: str) -> bool:
     """Return whether a template marks what the assistant wrote."""
     return "endgeneration" in template
 
 
-def keeps_thoughts(template: str) -> bool:
+def _keeps_thoughts(template: str) -> bool:
     """Return whether a template writes `<think>...</think>` in an answer as it stands.
 
     A template that mentions `</think>` outside of a text that it writes handles it somehow; only
     rendering could tell how, so that it counts as one that does not.
     """
     return "</think>" not in template
+
+
+def read_chat_template(path: Path) -> str:
+    """Return a user's template.
+
+    Raises:
+        DataFileError: It cannot be read.
+        InvalidInputError: It does not mark answers, or may take thoughts out of them.
+    """
+    try:
+        template = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataFileError(f"cannot be read: {error}", path=path) from error
+    if not _marks_answers(template):
+        raise InvalidInputError(
+            f"the chat template {str(path)!r} does not mark answers, so prompts would be trained"
+            " on too",
+            hint="put {% generation %} and {% endgeneration %} around what the assistant writes",
+            code="template-without-marks",
+        )
+    if not _keeps_thoughts(template):
+        raise InvalidInputError(
+            f"the chat template {str(path)!r} treats </think> specially, so reasoning could be"
+            " taken out of the answers that are trained on",
+            hint="write the content of the assistant's messages as it stands",
+            code="template-drops-thoughts",
+        )
+    return template

@@ -15,7 +15,7 @@ from policies import DataFileError, InvalidInputError, StoreError
 from .._recipe import Method
 from ..data import hash_file, put_folder, sync_path
 from . import _reward
-from ._chat_template import CHAT_TEMPLATE_FILE, CHATML, has_generation_markers, keeps_thoughts
+from ._chat_template import CHAT_TEMPLATE_FILE, CHATML, read_chat_template
 from ._costs import describe_cost, stage_cost
 from ._manifest import MANIFEST_FILE, build_manifest, is_export
 from ._readme import write_readme
@@ -163,29 +163,10 @@ def _chat_template(request: ExportRequest) -> str:
         DataFileError: The given one cannot be read.
         InvalidInputError: It does not mark answers, or may take thoughts out of them.
     """
-    path = request.chat_template
-    if path is None:
-        _check_chatml(request.base_model)
-        return CHATML
-    try:
-        template = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataFileError(f"cannot be read: {error}", path=path) from error
-    if not has_generation_markers(template):
-        raise InvalidInputError(
-            f"the chat template {str(path)!r} does not mark answers, so prompts would be trained"
-            " on too",
-            hint="put {% generation %} and {% endgeneration %} around what the assistant writes",
-            code="template-without-marks",
-        )
-    if not keeps_thoughts(template):
-        raise InvalidInputError(
-            f"the chat template {str(path)!r} treats </think> specially, so reasoning could be"
-            " taken out of the answers that are trained on",
-            hint="write the content of the assistant's messages as it stands",
-            code="template-drops-thoughts",
-        )
-    return template
+    if request.chat_template is not None:
+        return read_chat_template(request.chat_template)
+    _check_chatml(request.base_model)
+    return CHATML
 
 
 def _check_chatml(base_model: str | None) -> None:

@@ -77,6 +77,16 @@ class Lab(Protocol):
         """
         ...
 
+    def finish(self, students: Sequence[Student], *, work: Path) -> None:
+        """Clear away what was kept for these students, all of which are measured now.
+
+        Args:
+            students: Those of one size, seed and first corpus: a family, which shares states with
+                nobody else.
+            work: As `train` had it.
+        """
+        ...
+
     def measure(
         self, student: Student, folder: Path, *, policies: Sequence[str], n_questions: int
     ) -> Sequence[StudyCell]:

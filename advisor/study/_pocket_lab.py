@@ -155,6 +155,11 @@ class PocketLab:
         self._trainer.export(unfinished)
         os.replace(unfinished, folder)
 
+    def finish(self, students: Sequence[Student], *, work: Path) -> None:
+        """Remove the states that went with the pure runs of these students."""
+        for student in students:
+            shutil.rmtree(_states(work, student), ignore_errors=True)
+
     def measure(
         self, student: Student, folder: Path, *, policies: Sequence[str], n_questions: int
     ) -> tuple[StudyCell, ...]:
@@ -193,8 +198,7 @@ class PocketLab:
         is_reasoning, n_pure = pure_start([row.is_reasoning for row in rows])
         n_steps = -(-len(rows) // tuning.rows_per_step)
         # States are those of runs from the base, which a second stage does not start from.
-        states = work / "states" / f"{student.size}.{stage.corpus}.seed{student.seed}"
-        states = states / _KINDS[is_reasoning]
+        states = _states(work, student) / _KINDS[is_reasoning]
         most = n_steps if n_pure == len(rows) else n_pure // tuning.rows_per_step
         # A run that was stopped while it kept a state leaves a folder without one.
         kept = [n for n in range(most, 0, -1) if has_state(states / str(n))] if is_first else []
@@ -263,6 +267,11 @@ class PocketLab:
         from policies.backends.pocket import pocket_directory
 
         return architecture_of(pocket_directory(_pocket_size(size).name))
+
+
+def _states(work: Path, student: Student) -> Path:
+    """Return the folder of the states of runs from the base, on a student's first corpus."""
+    return work / "states" / f"{student.size}.{student.stages[0].corpus}.seed{student.seed}"
 
 
 def _pocket_size(size: str) -> "PocketSize":

@@ -190,21 +190,22 @@ class _Study:
         manager.start(_end_with_parent)
         with manager:
             events: queue.Queue[StudyEvent] = manager.Queue()
+            stopped = manager.Event()
             pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
             try:
                 sizes = list(dict.fromkeys(one.size for one in todo))
                 bases = [pool.submit(_prepare, self._make_lab, size, events) for size in sizes]
-                self._wait(bases, events)
+                self._wait(bases, events, stopped)
                 self._take_identity(pool.submit(_identity, self._make_lab).result())
                 folders = {one: self._folder(one) for one in todo}
                 jobs = [
                     pool.submit(
                         *(_run_family, self._make_lab, family, folders, self._out / "work"),
-                        *(self._design.policies, self._design.n_questions, events),
+                        *(self._design.policies, self._design.n_questions, events, stopped),
                     )
                     for family in _families(todo)
                 ]
-                self._wait(jobs, events)
+                self._wait(jobs, events, stopped)
             except BrokenProcessPool as error:
                 raise StoreError(
                     "a worker process was killed, perhaps for want of memory",
@@ -246,7 +247,12 @@ class _Study:
         self._identity = {**there, **mine}
         write_json(self._out / "identity.json", self._identity)
 
-    def _wait(self, jobs: "Sequence[Future[None]]", events: "queue.Queue[StudyEvent]") -> None:
+    def _wait(
+        self,
+        jobs: "Sequence[Future[None]]",
+        events: "queue.Queue[StudyEvent]",
+        stopped: threading.Event,
+    ) -> None:
         """Pass events on until all jobs are done, and raise the first error then."""
         waiting = set(jobs)
         while waiting:
@@ -254,6 +260,8 @@ class _Study:
             self._pass_on(events)
             # What was cancelled after the first error has none, and would raise here.
             if any(not job.cancelled() and job.exception() is not None for job in done):
+                # The pool hands jobs to workers ahead of time, and those cannot be cancelled.
+                stopped.set()
                 for job in waiting:
                     job.cancel()
         self._pass_on(events)
@@ -329,10 +337,13 @@ def _run_family(
     policies: Sequence[str],
     n_questions: int,
     events: "queue.Queue[StudyEvent]",
+    stopped: threading.Event,
 ) -> None:
-    """Train and measure students one after the other, in this process."""
+    """Train and measure students one after the other, in this process, until told to stop."""
     lab = _lab(make_lab)
     for student in family:
+        if stopped.is_set():
+            return
         events.put(StudentStarted(student))
         try:
             result = _run_student(
@@ -355,6 +366,7 @@ def _run_family(
                 code="student-failed",
             ) from error
         events.put(StudentDone(result))
+    lab.finish(family, work=work)
 
 
 def _run_student(

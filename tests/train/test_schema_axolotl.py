@@ -15,7 +15,7 @@ import yaml
 from advisor import Method
 from advisor.export import TrainingRun
 from advisor.export import _axolotl as axolotl
-from advisor.export._chat_template import CHATML
+from advisor.export import CHATML
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 

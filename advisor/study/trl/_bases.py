@@ -14,9 +14,8 @@ from calibration.cost import Architecture
 from policies import DataFileError, InvalidInputError, MissingPrerequisiteError
 
 from ...data import hash_file
-from ...export._chat_template import CHATML as CHATML_TEMPLATE
-from ...export._chat_template import has_generation_markers, keeps_thoughts
-from ...export._plan import context_tokens
+from ...export import CHATML as CHATML_TEMPLATE
+from ...export import context_tokens, read_chat_template
 from ._settings import CHATML
 
 __all__ = ["Base", "base_names", "read_base", "with_switch"]
@@ -162,7 +161,7 @@ def read_base(name: str, model: str, chat_template: Path | Literal["chatml"] | N
         folder=folder,
         architecture=architecture_of(folder),
         context=context_tokens(str(folder)),
-        template=CHATML_TEMPLATE if file is None else _own_template(file),
+        template=CHATML_TEMPLATE if file is None else read_chat_template(file),
         template_file=file,
         tokenizer=tokenizer,
     )
@@ -175,29 +174,6 @@ def with_switch(template: str) -> str:
     themselves; thinking off adds the empty thought that the templates of Qwen3 write.
     """
     return template.rstrip("\n") + _SWITCH + "\n"
-
-
-def _own_template(path: Path) -> str:
-    """Return the user's template; what the exporter refuses is refused before anything is read."""
-    try:
-        template = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataFileError(f"cannot be read: {error}", path=path) from error
-    if not has_generation_markers(template):
-        raise InvalidInputError(
-            f"the chat template {str(path)!r} does not mark answers, so prompts would be trained"
-            " on too",
-            hint="put {% generation %} and {% endgeneration %} around what the assistant writes",
-            code="template-without-marks",
-        )
-    if not keeps_thoughts(template):
-        raise InvalidInputError(
-            f"the chat template {str(path)!r} treats </think> specially, so reasoning could be"
-            " taken out of the answers that are trained on",
-            hint="write the content of the assistant's messages as it stands",
-            code="template-drops-thoughts",
-        )
-    return template
 
 
 def _folder_of(model: str) -> Path:

@@ -238,6 +238,13 @@ class TrlLab:
                     self._train(student, last, start, shared, work, steps)
                 link(shared, folder)
 
+    def finish(self, students: Sequence[Student], *, work: Path) -> None:
+        """Keep the runs that these students shared.
+
+        They are the students' own files by hard link, and the students of a wider grid, asked for
+        later, go on from them instead of paying for them again.
+        """
+
     def measure(
         self, student: Student, folder: Path, *, policies: Sequence[str], n_questions: int
     ) -> Sequence[StudyCell]:

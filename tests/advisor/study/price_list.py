@@ -74,6 +74,11 @@ class PriceList:
         folder.mkdir()
         (folder / "weights.txt").write_text(student.label, encoding="utf-8")
 
+    def finish(self, students: Sequence[Student], *, work: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        with (work / "finished.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{student.id}\n" for student in students)
+
     def measure(
         self, student: Student, folder: Path, *, policies: Sequence[str], n_questions: int
     ) -> tuple[StudyCell, ...]:

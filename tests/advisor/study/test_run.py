@@ -38,6 +38,26 @@ def test_the_first_error_is_raised_where_it_cancels_many_families(tmp_path: Path
         run_study(grid, lab, tmp_path / "study", name="study")
 
 
+def test_families_that_a_worker_was_handed_ahead_do_not_start_after_an_error(
+    tmp_path: Path,
+) -> None:
+    grid, out = design(seeds=(1, 2, 3, 4), ratios=(0.0,)), tmp_path / "study"
+    lab = partial(PriceList, fails="pocket-xs.general.ift.seed1")
+    with pytest.raises(MissingPrerequisiteError, match="no library"):
+        run_study(grid, lab, out, name="study")
+    # The second family may have begun before the error was heard of, no later one.
+    assert len(list((out / "students").glob("*/result.json"))) <= 1
+
+
+def test_a_lab_clears_away_what_a_family_shared_once_all_of_it_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    lab = partial(PriceList, fails="pocket-xs.general.reasoning.seed2")
+    with pytest.raises(MissingPrerequisiteError, match="no library"):
+        run_study(design(seeds=(1, 2)), lab, out, name="study")
+    finished = (out / "work" / "finished.txt").read_text("utf-8").split()
+    assert sorted(finished) == ["pocket-xs.general.ift.seed1", "pocket-xs.general.reasoning.seed1"]
+
+
 def test_a_refused_run_does_not_change_what_the_table_says_of_its_lab(tmp_path: Path) -> None:
     out = tmp_path / "study"
     run_study(design(), PriceList, out, name="study")
