@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from advisor import Method
-from advisor.export import TrainingRun
+from advisor.export import CHATML, TrainingRun
 from advisor.export import _axolotl as axolotl
-from advisor.export import CHATML
 
 pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore")]
 
