@@ -23,6 +23,7 @@ _EXPORT = "advisor export"
 _DATA = {"tops": "TOPS.jsonl", "iter-sft": "TOPS.jsonl", "dpo": "PREFERENCES.jsonl"}
 _USUAL_BASES = frozenset({"0.5B", "1.5B", "3B", "7B", "14B"})
 """Sizes that `advisor export` knows a base model of; its module is too heavy to be asked."""
+_LEAST_AMOUNT = 0.001
 
 
 def export_command(answer: "Recommendation", option: "RecipeOption") -> str:
@@ -121,12 +122,16 @@ def cost_range(cost: "CostRange | None") -> str:
     """Return a cost as `expected (best-worst)`, `-` if it is not known."""
     if cost is None:
         return "-"
+    if cost.high < _LEAST_AMOUNT:
+        return amount(cost.high)
     low, mid, high = map(amount, (cost.low, cost.mid, cost.high))
     return f"{mid} ({low}-{high})"
 
 
 def amount(value: float) -> str:
-    """Return an amount in few digits."""
+    """Return hours or dollars in few digits; those of models of a test's size as `<0.001`."""
+    if 0 < value < _LEAST_AMOUNT:
+        return f"<{_LEAST_AMOUNT:g}"
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -107,7 +107,8 @@ def _ways(draft: Draft, facts: Facts, comparison: Comparison) -> list[Way]:
     if question.teacher is None:
         return _without_teacher(draft, facts, comparison)
     nominal = nominal_size(facts.evidence.table, comparison.size)
-    if comparison.own is None and (nominal < FRONTIER_SIZE or not question.is_open_ended):
+    is_published = comparison.own is None and facts.view is None
+    if is_published and (nominal < FRONTIER_SIZE or not question.is_open_ended):
         draft.reasons.append(off_frontier(question.is_open_ended))
     if question.have == "ift":
         added = facts.build.added_reasoning(comparison.size, comparison.corpus)
