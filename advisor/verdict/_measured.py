@@ -8,11 +8,17 @@ from policies import ModelSize
 from .._recipe import Order
 from .._recommendation import Action
 from ..evidence import OwnArm, OwnEvidence, arm_gap
-from ..inference import Estimate, expected_loss
+from ..inference import NO_ESTIMATE, Estimate, expected_loss
 from ._candidate import Candidate
 from ._comparison import FEW_ANSWERS, Facts
 from ._draft import Draft
-from ._reasons import measured_recipes, never_last, nothing_fits, undecided_recipes
+from ._reasons import (
+    measured_recipes,
+    never_last,
+    nothing_fits,
+    reasoning_unknown,
+    undecided_recipes,
+)
 
 __all__ = ["decide_among_measured", "measured_mixtures_of"]
 
@@ -57,8 +63,12 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
 
     The cheapest is taken that is expected to lose no more than the tolerance against any other;
     with the objective accuracy the most accurate of these. If none is so safe, the cheapest that is
-    not shown to be worse than another, in a study of those within the tolerance of the safest; unless that is direct answers, whose doubt is the same as
-    for a pair of pure recipes: then the verdict is to abstain.
+    not shown to be worse than another, in a study of those within the tolerance of the safest;
+    unless that is direct answers, whose doubt is the same as for a pair of pure recipes: then the
+    verdict is to abstain.
+
+    It is to abstain, too, where nothing is known about reasoning alone and it could be afforded: the
+    best of the recipes that happened to be measured may be far from the best.
 
     IFT after reasoning is never chosen from cells of the user's own, as the paper's first version
     advises; in a study, where all recipes were measured alike, it counts by its figures.
@@ -80,6 +90,10 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     found = [_measured(facts, own, arm, one, fits) for arm, one in fits]
     order = sorted(found, key=lambda one: _price(one, question.objective))
     chosen = next((one for one in order if one.loss <= question.tolerance), None)
+    if draft.compared is None and _may_take_reasoning(facts, size):
+        fallback = chosen or min(found, key=lambda one: one.loss)
+        draft.abstain(fallback.candidate, reasoning_unknown(fallback.candidate, fallback.arm))
+        return
     if chosen is None:
         # Pairs over different seeds may beat each other in a circle.
         safest = min(found, key=lambda one: one.loss)
@@ -113,6 +127,12 @@ def _measured(
     )
     losses = [expected_loss(gap.value, gap.sd) for gap in gaps if gap.value is not None]
     return _Measured(arm, candidate, max(losses, default=0.0), gaps)
+
+
+def _may_take_reasoning(facts: Facts, size: ModelSize) -> bool:
+    """Return whether reasoning alone is an option that was not measured."""
+    pure = facts.build.pure(size, facts.question.corpus, 1.0, NO_ESTIMATE)
+    return facts.own_at(size).find(1.0) is None and pure.is_feasible
 
 
 def _price(one: _Measured, objective: str) -> tuple[float, float]:

@@ -60,6 +60,8 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
         return [] if facts.pass_rate is not None else [_signal(facts, size)]
     if facts.view is not None and facts.own_at(size).is_study:
         return _seeds(draft, facts.view, facts.own_at(size))
+    if draft.is_measured_choice and draft.compared is None and draft.chosen is None:
+        return [_reasoning(facts, size)]
     prior, most = prior_of(draft, facts), _most_valuable(draft)
     found = [
         _pair(facts, prior, one, size, most)
@@ -199,6 +201,27 @@ def _signal(facts: Facts, size: ModelSize) -> NextMeasurement:
         commands=(command, again),
         n_questions=100,
         train_flops=0.0,
+        measure_flops=None,
+        value=None,
+        value_per_exaflop=None,
+    )
+
+
+def _reasoning(facts: Facts, size: ModelSize) -> NextMeasurement:
+    """Return the proposal to measure what is missing beside the user's other recipes."""
+    n, label = questions_needed(_SEEN_GAIN), "reasoning"
+    tokens = facts.sequence_tokens(1.0)
+    pure = facts.build.pure(size, facts.question.corpus, 1.0, NO_ESTIMATE)
+    return NextMeasurement(
+        text=f"reasoning alone at {size}, trained on your data: it is missing beside your recipes",
+        commands=(
+            calibrate_command(
+                facts.question.task_type, str(size), label, Mode.REASONING, n, tokens
+            ),
+            f"{_recommend_command(facts, str(size), str(size), [label])} --table YOUR-TABLES",
+        ),
+        n_questions=n,
+        train_flops=pure.cost.flops,
         measure_flops=None,
         value=None,
         value_per_exaflop=None,

@@ -362,6 +362,16 @@ def undecided_recipes(candidate: Candidate, arm: OwnArm, loss: float) -> Reason:
     )
 
 
+def reasoning_unknown(candidate: Candidate, arm: OwnArm) -> Reason:
+    """Return that reasoning alone may be better than all that was measured."""
+    return Reason(
+        code="reasoning-unknown",
+        text=f"of {_whose(arm)} {candidate.recipe.label} is the one to take, but reasoning alone "
+        "is none of them and may be far more accurate: measure it before you choose",
+        cells=cells_of(candidate.accuracy),
+    )
+
+
 def measured_recipes(candidate: Candidate, chosen: OwnArm, best: OwnArm, loss: float) -> Reason:
     """Return the choice among recipes that the user measured."""
     return Reason(

@@ -15,6 +15,7 @@ from ..._recommendation import Recommendation
 from ..._request import Objective, RecommendationRequest
 from ...evidence import PublishedEvidence
 from ...verdict import recommend
+from .._evidence import StudyEvidence
 from ._held import Arm, Fold, HeldStudy, Problem
 
 __all__ = ["Range", "Reply", "ask", "named_corpus", "shown_cells"]
@@ -74,6 +75,7 @@ def ask(
     *,
     corpus: Corpus,
     evidence: PublishedEvidence,
+    study: StudyEvidence | None = None,
     objective: Objective = "balanced",
     tolerance: float,
 ) -> Reply:
@@ -88,6 +90,7 @@ def ask(
         cells: What the user measured.
         corpus: What the user says the training corpus resembles.
         evidence: Published figures, those that are judged left out.
+        study: A study that is given as a table.
         objective: What the user says matters most.
         tolerance: Accuracy that may be lost.
     """
@@ -99,7 +102,7 @@ def ask(
         tolerance=tolerance,
     )
     try:
-        answer = recommend(request, cells=cells, evidence=evidence)
+        answer = recommend(request, cells=cells, evidence=evidence, study=study)
     except InvalidInputError as error:
         if error.code != _REFUSED:
             raise
@@ -151,11 +154,11 @@ def shown_cells(
         study: The study.
         problem: Whose cells.
         fold: What is shown of them.
-        labels: Recipe labels; those that were not trained are passed over.
+        labels: Recipe labels; those that were not trained with the fold's seed are passed over.
         with_seeds: Widen each interval by what another training seed would add.
     """
     arms = study.arms[problem]
-    shown = [arms[label] for label in labels if label in arms]
+    shown = [arms[label] for label in labels if label in arms and fold.seed in arms[label].cells]
     variance = study.seed_variance.accuracy if with_seeds else 0.0
     return tuple(cell for arm in shown for cell in _shown(problem, arm, fold, variance))
 

@@ -7,10 +7,11 @@ other seeds over the other questions. Nothing is on both sides.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+from calibration.statistics import wilson_interval
 from policies import InvalidInputError
 
 from .._results import StudentResult, StudyCell
@@ -147,6 +148,7 @@ class HeldStudy:
                 code="invalid-study",
             )
         self._held: dict[tuple[Problem, Fold | None], Held] = {}
+        self._without: dict[Fold, StudyTable] = {}
 
     @property
     def problems(self) -> list[Problem]:
@@ -183,6 +185,25 @@ class HeldStudy:
             }
             self._held[key] = Held(scores, len(seeds), self.seed_variance)
         return self._held[key]
+
+    def held_seed(self, problem: Problem, fold: Fold) -> Held:
+        """Return the other way round what a fold holds back: its seed, on the half not shown."""
+        scores = {
+            label: _averaged([arm.right(fold.seed)[1 - fold.half :: 2]])
+            for label, arm in self.arms[problem].items()
+        }
+        return Held(scores, 1, self.seed_variance)
+
+    def without(self, fold: Fold) -> StudyTable:
+        """Return the study without a fold's seed, and with its half of the questions alone."""
+        if fold not in self._without:
+            results = tuple(
+                replace(one, cells=tuple(_half(cell, fold.half) for cell in one.cells))
+                for one in self.table.results
+                if one.student.seed != fold.seed
+            )
+            self._without[fold] = replace(self.table, results=results)
+        return self._without[fold]
 
     @cached_property
     def seed_variance(self) -> SeedVariance:
@@ -239,6 +260,23 @@ def _arms(results: Sequence[StudentResult], task_type: str) -> dict[str, Arm]:
             {one.student.seed: cells for one, cells in used},
         )
     return arms
+
+
+def _half(cell: StudyCell, half: int) -> StudyCell:
+    """Return a cell of every second question; lengths and FLOPs are costs, and stay."""
+    right = cell.correct[half::2]
+    n, n_correct = len(right), right.count("1")
+    interval = wilson_interval(n_correct, n)
+    return replace(
+        cell,
+        n=n,
+        n_correct=n_correct,
+        n_cut=min(round(cell.n_cut * n / cell.n), n - n_correct),
+        accuracy=n_correct / n,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        correct=right,
+    )
 
 
 def _averaged(rows: Sequence[str]) -> tuple[float, ...]:

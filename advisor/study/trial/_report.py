@@ -13,7 +13,7 @@ from ._judging import RULES, Judged, Row, row_of
 from ._next_cells import Race, race_on_published, race_on_study
 from ._published_trial import published_conditions
 from ._signs import SignRule, sign_rules
-from ._study_trial import StudyAsker, conditions, judge_condition
+from ._study_trial import StudyAsker, conditions, judge_as_table, judge_condition
 from ._words import WordCheck, check_words
 
 __all__ = ["SCHEMA_VERSION", "TOLERANCE", "TrialReport", "run_trial"]
@@ -90,6 +90,8 @@ def run_trial(table: StudyTable, *, tolerance: float = TOLERANCE) -> TrialReport
         if condition.is_honest and condition.evidence != "cells":
             (widened if condition.with_seeds else honest).extend(judged)
         rows.append(_row(judged, condition.leave_out, condition.given, condition.evidence))
+    as_table = judge_as_table(asker)
+    rows.append(_row(as_table, "a seed", "the study's other seeds, as a table", "both"))
     printed = _on_published(tolerance)
     gaps = list(study.ift_gaps())
     return TrialReport(
@@ -107,6 +109,7 @@ def run_trial(table: StudyTable, *, tolerance: float = TOLERANCE) -> TrialReport
         words=(
             *check_words("study", honest, tolerance),
             *check_words("study, seeds in intervals", widened, tolerance),
+            *check_words("study, as a table", as_table, tolerance),
             *printed.words,
         ),
         study_races=race_on_study(asker),

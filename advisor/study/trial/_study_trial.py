@@ -10,11 +10,20 @@ from policies import ModelSize
 
 from ...evidence import PublishedEvidence
 from ...inference import Z
+from .._evidence import StudyEvidence
 from ._asking import Reply, ask, named_corpus, shown_cells
 from ._held import Fold, HeldStudy, Problem
 from ._judging import Judged, judge
 
-__all__ = ["Condition", "StudyAsker", "cheapest", "conditions", "judge_condition", "without_family"]
+__all__ = [
+    "Condition",
+    "StudyAsker",
+    "cheapest",
+    "conditions",
+    "judge_as_table",
+    "judge_condition",
+    "without_family",
+]
 
 Shown: TypeAlias = Mapping[Problem, Sequence[str]]
 """Recipe labels that are shown, by the problem they are cells of."""
@@ -59,6 +68,7 @@ class StudyAsker:
         self.n_asked = 0
         self._published = published
         self._known: dict[object, Reply] = {}
+        self._tables: dict[Fold, StudyEvidence] = {}
 
     def reply(
         self,
@@ -99,6 +109,21 @@ class StudyAsker:
                 tolerance=self.tolerance,
             )
         return self._known[key]
+
+    def reply_to_table(self, problem: Problem, fold: Fold) -> Reply:
+        """Return the answer about a problem, given the study without a fold's seed as a table."""
+        self.n_asked += 1
+        if fold not in self._tables:
+            self._tables[fold] = StudyEvidence(self.study.without(fold))
+        return ask(
+            ModelSize(self.study.n_params(problem)),
+            problem.task_type,
+            (),
+            corpus=named_corpus(problem.corpus),
+            evidence=self._published,
+            study=self._tables[fold],
+            tolerance=self.tolerance,
+        )
 
 
 def conditions(study: HeldStudy) -> Iterator[Condition]:
@@ -152,6 +177,34 @@ def judge_condition(asker: StudyAsker, condition: Condition) -> list[Judged]:
                     study.arms[problem],
                     tolerance=asker.tolerance,
                     shown_sign=_shown_sign(study, problem, fold, shown),
+                )
+            )
+    return judged
+
+
+def judge_as_table(asker: StudyAsker) -> list[Judged]:
+    """Give the advisor the study itself but for one seed and half of the questions, in turn.
+
+    What `recommend --table` reads: all recipes and seeds, paired. The truth is the seed that was
+    left out, on the other questions. Empty for a study of one seed.
+    """
+    study = asker.study
+    judged: list[Judged] = []
+    for problem in study.problems:
+        for fold in study.folds(problem):
+            if len(study.arms[problem]["ift"].cells) < 2:
+                continue
+            # What this fold would hold back of the other half is what is shown here.
+            shown = study.held(problem, Fold(fold.seed, 1 - fold.half))
+            gain, error = shown.gap("reasoning", "ift")
+            judged.append(
+                judge(
+                    "/".join(problem),
+                    asker.reply_to_table(problem, fold),
+                    study.held_seed(problem, fold),
+                    study.arms[problem],
+                    tolerance=asker.tolerance,
+                    shown_sign=0 if abs(gain) <= Z * error else int(math.copysign(1, gain)),
                 )
             )
     return judged

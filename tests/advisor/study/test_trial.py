@@ -17,10 +17,11 @@ from advisor.study.trial import (
 )
 from advisor.study.trial._asking import Range, Reply, shown_cells
 from advisor.study.trial._figures import share_figure
+from advisor.study.trial._held import Fold, Problem
 from advisor.study.trial._judging import Judged, Outcome, row_of
 from advisor.study.trial._next_cells import _until
 from advisor.study.trial._published_trial import PublishedProblem, published_conditions
-from advisor.study.trial._study_trial import StudyAsker, conditions, judge_condition
+from advisor.study.trial._study_trial import StudyAsker, conditions, judge_as_table, judge_condition
 from advisor.study.trial._words import check_words
 from policies import InvalidInputError
 from tests.advisor.study.synthetic import synthetic_study
@@ -139,10 +140,56 @@ def test_two_stages_and_recipes_with_a_seed_less_are_no_arms() -> None:
     assert all(set(one) == {"ift", "reasoning", "ift_then_reasoning@0.5"} for one in arms.values())
 
 
+def test_a_problem_with_fewer_seeds_than_another_is_no_evidence_for_the_seeds_it_lacks() -> None:
+    def keep(one: StudentResult) -> bool:
+        return not (one.student.size == "pocket-s" and one.student.seed == 2)
+
+    held = HeldStudy(study(keep=keep))
+    asker = StudyAsker(held, PUBLISHED, 0.01)
+    judged = [judge_condition(asker, condition) for condition in conditions(held)]
+    assert sum(map(len, judged)) > 0
+    problem = Problem("pocket-s", "general", "math-oe")
+    assert shown_cells(held, problem, Fold(1, 0), ["ift"])
+    assert shown_cells(held, problem, Fold(2, 0), ["ift"]) == ()
+
+
+def test_a_study_given_as_a_table_lacks_the_seed_and_the_questions_that_judge_it() -> None:
+    table = study(seeds=(1, 2, 3))
+    held = HeldStudy(table)
+    fold = Fold(2, 1)
+    shown = held.without(fold)
+    assert {one.student.seed for one in shown.results} == {1, 3}
+    # Turning round what is held back, seed 2 and every even question, changes nothing shown.
+    for changed in (flipped(table, seeds=(2,), start=1), flipped(table, seeds=(1, 2, 3), start=0)):
+        assert _answers(HeldStudy(changed).without(fold)) == _answers(shown)
+    problem = held.problems[0]
+    truth = held.held_seed(problem, fold)
+    assert HeldStudy(flipped(table, seeds=(1, 3), start=0)).held_seed(problem, fold).scores == (
+        truth.scores
+    )
+    assert HeldStudy(flipped(table, seeds=(2,), start=1)).held_seed(problem, fold).scores == (
+        truth.scores
+    )
+    turned = HeldStudy(flipped(table, seeds=(2,), start=0)).held_seed(problem, fold)
+    assert turned.mean("ift") == pytest.approx(1.0 - truth.mean("ift"))
+
+
+def test_a_study_given_as_a_table_is_advised_on_and_one_seed_is_not() -> None:
+    asker = StudyAsker(HeldStudy(study(seeds=(1, 2, 3))), PUBLISHED, 0.01)
+    judged = judge_as_table(asker)
+    assert len(judged) == 3 * len(asker.study.problems)
+    assert {one.reply.word for one in judged if one.reply.is_decided} == {"measured"}
+    assert judge_as_table(StudyAsker(HeldStudy(study(seeds=(1,))), PUBLISHED, 0.01)) == []
+
+
 def test_a_study_without_pure_reasoning_is_refused() -> None:
     table = study(keep=lambda one: one.student.label != "reasoning")
     with pytest.raises(InvalidInputError, match="no size with both pure recipes"):
         HeldStudy(table)
+
+
+def _answers(table: StudyTable) -> list[str]:
+    return [cell.correct for one in table.results for cell in one.cells]
 
 
 # ------------------------------------------------------------------ the rules of the judge

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from advisor import recommend
 from advisor._recipe import Order
-from advisor.cost import InferBudget
+from advisor.cost import InferBudget, TrainBudget
 from advisor.evidence import own_evidence, own_pairs
 from calibration import Cell, Outcome, OutcomeRecord
 from policies import InvalidInputError, ModelSize, UnknownNameError
@@ -165,12 +165,13 @@ def test_doubt_among_measured_recipes_is_the_doubt_of_a_pure_pair() -> None:
     cells = (
         cell(0.50, "direct", recipe="ift", model="a", n=150),
         cell(0.51, "reasoning@max", recipe="mixed@0.25", model="b", n=150),
+        cell(0.505, "reasoning@max", recipe="reasoning", model="c", n=150),
     )
     answer = ask("3B", "math-oe", cells=cells)
     assert answer.verdict.action == "abstain"
     assert answer.verdict.expected_regret is not None
     assert answer.verdict.expected_regret > 0.01
-    assert "--recipe mixed@0.25" in " ".join(answer.next_measurements[0].commands)
+    assert "--recipe reasoning" in " ".join(answer.next_measurements[0].commands)
     near = (
         cell(0.45, "direct", recipe="ift", model="a", n=200),
         cell(0.60, "reasoning@max", recipe="mixed@0.25", model="b", n=200),
@@ -181,6 +182,35 @@ def test_doubt_among_measured_recipes_is_the_doubt_of_a_pure_pair() -> None:
     assert leaning.is_leaning
     assert leaning.expected_regret is not None
     assert leaning.expected_regret > 0.01
+
+
+@pytest.mark.parametrize("objective", [None, "accuracy", "training", "inference"])
+@pytest.mark.parametrize(
+    ("recipe", "accuracy", "best"),
+    [
+        ("mixed@0.25", 0.30, "ift"),
+        ("mixed@0.75", 0.60, "mixed@0.75"),
+        ("reasoning_then_ift@0.5", 0.80, "ift"),
+    ],
+)
+def test_no_recipe_is_chosen_while_reasoning_alone_is_not_measured(
+    objective: Any, recipe: str, accuracy: float, best: str
+) -> None:
+    cells = (
+        cell(0.40, "direct", recipe="ift", model="a"),
+        cell(accuracy, "reasoning@max", recipe=recipe, model="b"),
+    )
+    answer = ask("3B", "math-oe", cells=cells, objective=objective)
+    assert answer.verdict.action == "abstain"
+    assert "reasoning-unknown" in reason_codes(answer)
+    fallback = answer.option(answer.verdict.fallback)
+    assert fallback is not None
+    assert fallback.recipe.label == best
+    assert "--recipe reasoning" in answer.next_measurements[0].commands[0]
+    # What it costs to train reasoning alone is over this budget, so that nothing hangs on it.
+    budget = TrainBudget.parse(f"{1.01 * fallback.train_flops:.4g}")
+    cheap = ask("3B", "math-oe", cells=cells, train_budget=budget, objective=objective)
+    assert "reasoning-unknown" not in reason_codes(cheap)
 
 
 def test_order_of_cells_does_not_matter() -> None:
@@ -195,9 +225,8 @@ def test_order_of_cells_does_not_matter() -> None:
 
 @pytest.mark.parametrize("objective", [None, "accuracy", "training", "inference"])
 def test_reasoning_then_ift_is_listed_but_never_recommended(objective: Any) -> None:
-    ift = cell(0.40, "direct", recipe="ift", model="a")
     last = cell(0.80, "reasoning@max", recipe="reasoning_then_ift@0.5", model="b")
-    answer = ask("3B", "math-oe", cells=(ift, last), objective=objective)
+    answer = ask("3B", "math-oe", cells=(*trained(0.4, 0.3, THREE), last), objective=objective)
     assert answer.verdict.action == "ift"
     listed = [o for o in answer.options if o.recipe.order is Order.REASONING_THEN_IFT]
     assert len(listed) == 1
