@@ -72,8 +72,8 @@ bench-peers: $(READY)  ## Other routers on the same questions, each in its own e
 bench-advisor: $(READY)  ## The advisor's advice where a study and a paper know the truth (ADVISOR_ARGS=--json)
 	$(BIN)/python -m benchmarks.advisor_trial $(ADVISOR_ARGS)
 
-study-page: $(READY)  ## Write docs/study.md and its pictures from the shipped study
-	$(BIN)/python scripts/write_study_page.py
+study-page: $(READY)  ## Write docs/study.md, its pictures and docs/trial.md from the shipped study
+	$(BIN)/python scripts/write_study_page.py --trial
 
 test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh

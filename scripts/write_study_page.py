@@ -1,9 +1,10 @@
 """Write the measured parts of docs/study.md: `python scripts/write_study_page.py [STUDY]`.
 
 STUDY is the name of a shipped study or a folder that `advisor study` wrote, `--methods` a folder
-that `scripts/study_methods.sh` wrote (default: the shipped one); needs the extra `report`. What stands between the marks `<!-- NAME: begin -->` and `<!-- NAME: end -->` is replaced,
-and docs/study_training_flops.svg and docs/study_inference_flops.svg are drawn anew. Nothing else of
-the page is touched.
+that `scripts/study_methods.sh` wrote (default: the shipped one); needs the extra `report`. What
+stands between the marks `<!-- NAME: begin -->` and `<!-- NAME: end -->` is replaced, and
+docs/study_training_flops.svg and docs/study_inference_flops.svg are drawn anew. Nothing else of the
+page is touched. `--trial` does the same for docs/trial.md, which takes two minutes.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from advisor.study.findings import (
     write_measure,
     write_value,
 )
+from advisor.study.trial import page_lines, run_trial
 
 DOCS = Path(__file__).parent.parent / "docs"
 STUDY = "pocket-study"
@@ -357,6 +359,18 @@ def write_page(page: str, table: StudyTable, target: Path, methods: Path | None)
     return page
 
 
+def write_trial(page: str, table: StudyTable) -> str:
+    """Return the page about the advisor on trial with its section made anew: two minutes."""
+    lines = page_lines(run_trial(table))
+    return replace_section(page, "trial", "\n".join([trial_mark(table), "", *lines]))
+
+
+def trial_mark(table: StudyTable) -> str:
+    """Return what tells by which study a trial was held."""
+    answers = "".join(cell.correct for one in table.results for cell in one.cells)
+    return f"<!-- by answers {hashlib.sha256(answers.encode()).hexdigest()} -->"
+
+
 def _picture(page: Path, axis: Axis) -> Path:
     return page.with_name(f"{page.stem}_{axis.name}_flops.svg")
 
@@ -379,6 +393,9 @@ def main() -> int:
     parser.add_argument("study", nargs="?", default=STUDY, help="a shipped study, or a folder")
     parser.add_argument("--methods", type=Path, default=shipped_methods(), help="a folder")
     parser.add_argument("--page", type=Path, default=DOCS / "study.md")
+    parser.add_argument(
+        "--trial", action="store_true", help="put the advisor on trial, too: writes docs/trial.md"
+    )
     options = parser.parse_args()
     table = load_study(options.study)
     old = options.page.read_text(encoding="utf-8")
@@ -386,6 +403,9 @@ def main() -> int:
     for axis in AXES:
         draw(table, axis, _picture(options.page, axis))
     options.page.write_text(page, encoding="utf-8")
+    if options.trial:
+        trial = options.page.with_name("trial.md")
+        trial.write_text(write_trial(trial.read_text(encoding="utf-8"), table), encoding="utf-8")
     return 0
 
 

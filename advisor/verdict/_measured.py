@@ -1,6 +1,5 @@
 """A choice among recipes that the user trained and measured, mixtures among them."""
 
-import math
 from typing import NamedTuple
 
 from policies import ModelSize
@@ -62,10 +61,10 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     """Choose among the measured recipes that fit the budgets, by figures and not by a rule.
 
     The cheapest is taken that is expected to lose no more than the tolerance against any other;
-    with the objective accuracy the most accurate of these. If none is so safe, the cheapest that is
-    not shown to be worse than another, in a study of those within the tolerance of the safest;
-    unless that is direct answers, whose doubt is the same as for a pair of pure recipes: then the
-    verdict is to abstain.
+    with the objective accuracy the most accurate of these. If none is so safe, the cheapest of those
+    within the tolerance of the safest that is not shown to be worse than another; unless that is
+    direct answers, whose doubt is the same as for a pair of pure recipes: then the verdict is to
+    abstain.
 
     It is to abstain, too, where nothing is known about reasoning alone and it could be afforded: the
     best of the recipes that happened to be measured may be far from the best.
@@ -97,7 +96,7 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     if chosen is None:
         # Pairs over different seeds may beat each other in a circle.
         safest = min(found, key=lambda one: one.loss)
-        most = safest.loss + question.tolerance if own.is_study else math.inf
+        most = safest.loss + question.tolerance
         near = (one for one in order if not one.is_beaten and one.loss <= most)
         chosen = next(near, safest)
         draft.is_leaning = True

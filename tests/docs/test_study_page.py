@@ -56,6 +56,17 @@ def test_the_committed_pictures_are_drawn_from_the_shipped_study(script: ModuleT
         assert script.digest(load_study(script.STUDY), axis) in picture
 
 
+def test_the_committed_trial_was_held_by_the_shipped_study(script: ModuleType) -> None:
+    page = PAGE.with_name("trial.md").read_text(encoding="utf-8")
+    assert script.trial_mark(load_study(script.STUDY)) in page, "run: make study-page"
+
+
+@pytest.mark.slow
+def test_the_committed_trial_is_what_the_script_writes(script: ModuleType) -> None:
+    page = PAGE.with_name("trial.md").read_text(encoding="utf-8")
+    assert script.write_trial(page, load_study(script.STUDY)) == page, "run: make study-page"
+
+
 def test_only_the_marked_parts_are_replaced(script: ModuleType, study: StudyTable) -> None:
     page = PAGE.read_text(encoding="utf-8")
     written = script.write_page(page, study, PAGE, None)
