@@ -163,9 +163,8 @@ class CorpusEvidence:
         first_matrix = matrix_of([mine[seed] for seed in shared])
         second_matrix = matrix_of([theirs[seed] for seed in shared])
         found = crossed_difference(first_matrix, second_matrix, _CONFIDENCE)
-        low, high = max(-1.0, found.low), min(1.0, found.high)
         value = found.estimate
-        return round(value, 6), round(min(low, value), 6), round(max(high, value), 6)
+        return round(value, 6), round(min(found.low, value), 6), round(max(found.high, value), 6)
 
     def training(self, model: str, label: str) -> TrainedRecipe | None:
         """Return what training a recipe took, in the mean over seeds."""

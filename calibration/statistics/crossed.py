@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from policies import InvalidInputError
@@ -142,8 +142,8 @@ def crossed_difference(first: Matrix, second: Matrix, confidence: float = 0.95) 
     """Return the mean of `first - second`, paired by seed and by question.
 
     A seed is the same draw of training questions for both arms, and the questions are the same.
-    For zeros and ones that never differ, or always, the interval keeps the width that the
-    questions alone give it (`paired_proportions_interval`).
+    The interval of zeros and ones lies within [-1, 1]; where they never differ, or always, it keeps
+    the width that the questions alone give it (`paired_proportions_interval`).
 
     Source: `crossed_mean` of the differences.
 
@@ -166,9 +166,11 @@ def crossed_difference(first: Matrix, second: Matrix, confidence: float = 0.95) 
             f"matrices of {left.shape} and {right.shape} seeds x questions: they must be paired"
         )
     found = crossed_mean(left - right, confidence)
-    is_flat = found.over != "nothing" and found.interval.width == 0
-    if not is_flat or not (_is_binary(left) and _is_binary(right)):
+    if not (_is_binary(left) and _is_binary(right)):
         return found
+    if found.interval.width > 0:
+        low, high = max(-1.0, found.low), min(1.0, found.high)
+        return replace(found, interval=Interval(found.estimate, low, high, confidence))
     n = found.n_questions
     n_first, n_second = round(left.mean() * n), round(right.mean() * n)
     both = min(n_first, n_second)

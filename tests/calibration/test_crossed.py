@@ -220,3 +220,24 @@ def test_coverage_of_a_paired_difference(n_seeds: int, seed_sd: float, least: fl
         )
         hits += found.low <= 0.10 <= found.high
     assert hits / 500 >= least
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 30),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_difference_of_accuracies_stays_a_difference_of_accuracies(
+    n_seeds: int, n: int, first: float, second: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    arms = [(rng.random((n_seeds, n)) < p).astype(float) for p in (first, second)]
+    found = crossed_difference(*arms)
+    assert -1.0 <= found.low <= found.estimate <= found.high <= 1.0
+
+
+def test_two_seeds_that_disagree_leave_all_differences_open() -> None:
+    found = crossed_difference([[1.0] * 50, [0.0] * 50], [[0.0] * 50, [0.0] * 50])
+    assert (found.low, found.high) == (-1.0, 1.0)
