@@ -28,9 +28,10 @@ __all__ = ["PocketLab"]
 
 _QUESTION_SEED = 1
 _KINDS = {False: "ift", True: "reasoning"}
-_SECONDS = {"pocket-xs": (30.0, 60.0), "pocket-s": (60.0, 90.0), "pocket-m": (200.0, 150.0)}
+_SECONDS = {"pocket-xs": (12.0, 6.0), "pocket-s": (36.0, 13.0), "pocket-m": (110.0, 33.0)}
 """Seconds of one core for 4,096 reasoning rows, and for 1,000 questions of each of four task
-types by two policies. Measured on a shared 2-core machine; only for the plan."""
+types by two policies. Medians over the shipped study, two trainings on two cores; only for the
+plan."""
 _ROWS_MEASURED = 4096
 
 
