@@ -253,6 +253,7 @@ def draw(table: StudyTable, axis: Axis, target: Path) -> None:
     figure, panels = plt.subplots(
         *(len(rows), len(kinds)),
         figsize=(3.2 * len(kinds), 3.0 * len(rows) + 0.8),
+        sharex=True,
         sharey=True,
         squeeze=False,
     )
