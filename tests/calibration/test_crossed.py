@@ -233,8 +233,8 @@ def test_a_difference_of_accuracies_stays_a_difference_of_accuracies(
     n_seeds: int, n: int, first: float, second: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    arms = [(rng.random((n_seeds, n)) < p).astype(float) for p in (first, second)]
-    found = crossed_difference(*arms)
+    left, right = ((rng.random((n_seeds, n)) < p).astype(float) for p in (first, second))
+    found = crossed_difference(left, right)
     assert -1.0 <= found.low <= found.estimate <= found.high <= 1.0
 
 
