@@ -62,6 +62,7 @@ def test_the_committed_trial_was_held_by_the_shipped_study(script: ModuleType) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_committed_trial_is_what_the_script_writes(script: ModuleType) -> None:
     page = PAGE.with_name("trial.md").read_text(encoding="utf-8")
     assert script.write_trial(page, load_study(script.STUDY)) == page, "run: make study-page"

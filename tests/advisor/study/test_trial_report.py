@@ -42,6 +42,8 @@ def test_cells_make_the_advice_better_than_none(report: TrialReport) -> None:
 def test_saved_points_are_those_of_the_rule_less_those_of_the_advice(report: TrialReport) -> None:
     n_checked = 0
     for row in report.study_rows:
+        if row.leave_out == "a seed":  # Judged by what the other rows are shown, and so its rules.
+            continue
         for rule, figure in row.saved.items():
             if row.regret.n != report.rules[rule].n:
                 continue
