@@ -38,8 +38,6 @@ _WORDS = {
     "rule": "it needs a rule that was stated without figures",
     "none": "nothing measured or published supports a choice yet",
 }
-_SMALL = 100_000_000
-"""Parameters below which nothing was published: students of a study."""
 _FROM = {"measured": "measured", "published-fit": "fit", "lengths": "lengths"}
 
 
@@ -144,14 +142,9 @@ def _leaning_words(answer: "Recommendation") -> str:
 
 
 def _has_measured_mixtures(answer: "Recommendation") -> bool:
-    """Return whether small students' measured mixtures were to choose from.
-
-    Pages on larger sizes keep their wording.
-    """
+    """Return whether the choice was among recipes that were measured, mixtures among them."""
     return any(
-        0 < option.recipe.reasoning_ratio < 1
-        and option.accuracy.value is not None
-        and option.size.n_params < _SMALL
+        0 < option.recipe.reasoning_ratio < 1 and option.accuracy.value is not None
         for option in answer.options
     )
 

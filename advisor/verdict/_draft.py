@@ -33,6 +33,7 @@ class Draft:
         quoted: Estimates whose figures the argument quotes besides.
         side: The side that loses least, where the choice was between two.
         is_measured_choice: It was made among the user's measured recipes, regret and all.
+        lacks_reasoning: Nothing is known of reasoning alone, which the choice hangs on.
         is_forced: Nothing else could be done, so no measurement would change it.
     """
 
@@ -52,6 +53,7 @@ class Draft:
     quoted: list[Estimate] = field(default_factory=list[Estimate])
     side: Literal["ift", "reasoning"] | None = None
     is_measured_choice: bool = False
+    lacks_reasoning: bool = False
     is_forced: bool = False
 
     def take(

@@ -90,6 +90,7 @@ def decide_among_measured(draft: Draft, facts: Facts, size: ModelSize) -> None:
     order = sorted(found, key=lambda one: _price(one, question.objective))
     chosen = next((one for one in order if one.loss <= question.tolerance), None)
     if draft.compared is None and _may_take_reasoning(facts, size):
+        draft.lacks_reasoning = True
         fallback = chosen or min(found, key=lambda one: one.loss)
         draft.abstain(fallback.candidate, reasoning_unknown(fallback.candidate, fallback.arm))
         return

@@ -58,10 +58,10 @@ def next_measurements(draft: Draft, facts: Facts) -> list[NextMeasurement]:
         return []
     if question.teacher is None and not facts.own_at(size).is_comparable:
         return [] if facts.pass_rate is not None else [_signal(facts, size)]
+    if draft.lacks_reasoning:
+        return [_reasoning(facts, size)]
     if facts.view is not None and facts.own_at(size).is_study:
         return _seeds(draft, facts.view, facts.own_at(size))
-    if draft.is_measured_choice and draft.compared is None and draft.chosen is None:
-        return [_reasoning(facts, size)]
     prior, most = prior_of(draft, facts), _most_valuable(draft)
     found = [
         _pair(facts, prior, one, size, most)

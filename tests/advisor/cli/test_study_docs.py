@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from advisor.cli import _study_lab
+from advisor.study import load_study
 from advisor.study._design import StudyDesign
 from advisor.study._student import StudyOrder
 from tests.advisor.conftest import Advisor
@@ -51,3 +52,12 @@ def test_the_page_names_every_order_and_the_size_of_the_whole_grid() -> None:
     assert f"{len(whole.students())} students" in PAGE
     for order in StudyOrder:
         assert order.is_two_stage or f"`{order.value}`" in PAGE
+
+
+def test_the_page_of_the_shipped_study_says_how_it_is_trained_again(advisor: Advisor) -> None:
+    command = next(one for one in commands(page("study.md")) if "--run" in one)
+    done = advisor(*command.replace("--run", "--plan").split()[1:], "--json")
+    assert done.code == 0, done.err
+    plan, shipped = done.json(), load_study("pocket-study")
+    assert plan["design"] == shipped.design.model_dump(mode="json")
+    assert {one["id"] for one in plan["students"]} == {one.student.id for one in shipped.results}

@@ -307,3 +307,13 @@ def test_math_recipes_tell_what_they_lose_elsewhere(table: StudyTable) -> None:
     assert answer.recommended.recipe.reasoning_ratio > 0
     (warning,) = [one for one in answer.warnings if one.code == "general-accuracy-loss"]
     assert "general-oe" in warning.text
+
+
+def test_a_study_without_reasoning_alone_asks_for_it_and_not_for_seeds(table: StudyTable) -> None:
+    partial = replace(
+        table, results=tuple(one for one in table.results if one.student.label != "reasoning")
+    )
+    answer = recommend(request(), study=partial.evidence())
+    assert answer.verdict.action == "abstain"
+    assert answer.verdict.fallback is not None
+    assert "--recipe reasoning" in answer.next_measurements[0].commands[0]

@@ -423,3 +423,15 @@ def test_answers_to_the_same_questions_are_compared_one_by_one() -> None:
     assert paired.differences[0].is_shown
     assert paired.differences[0].value == pytest.approx(0.05)
     assert "question by question" in paired.verdict.reasons[0].text
+
+
+def test_nothing_is_proposed_to_be_trained_that_no_budget_allows() -> None:
+    cells = (
+        cell(0.40, "direct", recipe="ift", model="a"),
+        cell(0.60, "reasoning@max", recipe="mixed@0.75", model="b"),
+    )
+    answer = ask("3B", "math-oe", cells=cells, train_budget=TrainBudget.parse("1e15"))
+    assert answer.verdict.action == "abstain"
+    assert "reasoning-unknown" not in reason_codes(answer)
+    asked = " ".join(one.text for one in answer.next_measurements)
+    assert "reasoning alone" not in asked
