@@ -16,6 +16,7 @@ except ImportError as error:
 check_sibling("calibration")
 
 if TYPE_CHECKING:
+    from ._admission import Admission, Conditions
     from ._arms import Arm
     from ._caps import CallerCaps, CallerUsage, CapLimits, Reservation
     from ._certification import certify
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __distribution__ = "thinkroute"
 
 __all__ = [
+    "Admission",
     "Arm",
     "BackendSpec",
     "CallerCaps",
@@ -70,6 +72,7 @@ __all__ = [
     "CheckedMatrix",
     "CheckedOutcomes",
     "Comparison",
+    "Conditions",
     "CostFinding",
     "CostUnit",
     "Decision",
@@ -130,6 +133,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Admission": "_admission",
     "Arm": "_arms",
     "BackendSpec": "_completion",
     "CallerCaps": "_caps",
@@ -142,6 +146,7 @@ _MODULE_OF = {
     "CheckedMatrix": "checks._checks",
     "CheckedOutcomes": "checks._checks",
     "Comparison": "evaluation._evaluation",
+    "Conditions": "_admission",
     "CostFinding": "_guarantee",
     "CostUnit": "_objective",
     "Decision": "_decision",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import Evidence, InvalidInputError, NoAdmissibleArmError, Usage
+from policies import Evidence, InvalidInputError, Mode, NoAdmissibleArmError, Usage
 
 from ._caps import CallerCaps, Reservation
 from ._decision import Candidate, Decision, Escalation, check_known, cost_of_arms, explain, rank
@@ -52,6 +52,10 @@ class Asked:
         gone: Models that are not served.
         extra: Extra features of the prompts, shape `(n_prompts, n_extra)`.
         exploration: How much may be explored, with the source of chance.
+        among: Names of the arms that may be chosen, `None` for all.
+        caps: What the caller may have, in the place of the router's own.
+        cached: Model and mode in whose prefix cache the conversation lies; other arms have to
+            read its `more_bytes` again.
     """
 
     objective: Objective
@@ -61,6 +65,15 @@ class Asked:
     gone: Collection[str] = ()
     extra: Floats | None = None
     exploration: "tuple[ThompsonSampling, np.random.Generator] | None" = None
+    among: Collection[str] | None = None
+    caps: CallerCaps | None = None
+    cached: tuple[str, Mode] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing narrows the choice, so that a second call may follow the first."""
+        narrowed = (self.caller, self.among, self.cached)
+        return all(each is None for each in narrowed) and not self.gone
 
 
 class Decider:
@@ -159,7 +172,12 @@ class Decider:
         predictions = self.predict(prompts, asked)
         p_correct, cost = predictions.p_correct, self.cost(predictions, rule)
         late = self._late(predictions, rule)
-        ranks, reaches = rank(p_correct, cost, rule, None if late is None else ~late)
+        allowed = None if late is None else ~late
+        ranks, reaches = rank(p_correct, cost, rule, allowed)
+        best = ranks[:, 0]
+        if asked.cached is not None:
+            paid = cost + self._of_cache(predictions, rule, asked)
+            ranks, reaches = rank(p_correct, paid, rule, allowed)
         orders = ranks.tolist()
         propensities: list[list[float]] | None = None
         plan: CascadePlan | None = None
@@ -170,7 +188,7 @@ class Decider:
             propensities = explored.propensities.tolist()
             chosen = explored.choice.tolist()
             orders = [[arm, *order] for arm, order in zip(chosen, orders, strict=True)]
-        elif self._cascade is not None and late is None and asked.caller is None and not asked.gone:
+        elif self._cascade is not None and late is None and asked.is_free:
             plan = self._cascade.plan(
                 p_correct, cost, rule, plain=(ranks[:, 0], np.logical_or.reduce(reaches, axis=1))
             )
@@ -185,6 +203,8 @@ class Decider:
         rows = zip(orders, reaches.tolist(), posterior.tolist(), of_arms, strict=True)
         for row, (order, is_met, types, (p, tokens, price)) in enumerate(rows):
             choice, between, ticket = self._pick(order, tokens, asked)
+            if asked.cached is not None and order[0] != best[row]:
+                between = ["conversation-kept", *between]
             then = None
             if plan is not None and plan.is_cascade[row]:
                 choice, between = int(plan.choice[row]), ["look-first"]
@@ -195,7 +215,7 @@ class Decider:
                     rule, p, price, choice, then is not None or is_met[choice], is_late
                 )
             except NoAdmissibleArmError:
-                self.settle(ticket, 0)
+                self.settle(ticket, 0, asked.caps)
                 raise
             if asked.exploration is not None and choice != ranks[row, 0]:
                 reasons = ["explored"]
@@ -252,10 +272,13 @@ class Decider:
             escalation=None,
         )
 
-    def settle(self, ticket: Reservation | None, tokens: int | None) -> None:
+    def settle(
+        self, ticket: Reservation | None, tokens: int | None, caps: CallerCaps | None = None
+    ) -> None:
         """Close a booking with the tokens that were used, the expected ones if `None`."""
-        if ticket is not None and self._caps is not None:
-            self._caps.note(ticket, ticket.tokens if tokens is None else tokens)
+        books = caps or self._caps
+        if ticket is not None and books is not None:
+            books.note(ticket, ticket.tokens if tokens is None else tokens)
 
     def describe_cascade(self) -> dict[str, Any] | None:
         """Return what evidence of which first arms brings, `None` without a cascade."""
@@ -277,10 +300,41 @@ class Decider:
         if asked.gone:
             order = [arm for arm in order if self.arms[arm].model not in asked.gone]
             reasons.append("arm-unavailable")
-        if asked.caller is None or self._caps is None:
+        if asked.among is not None:
+            best, order = order[:1], [arm for arm in order if self.names[arm] in asked.among]
+            if not order:
+                raise NoAdmissibleArmError(
+                    "none of the arms that were asked for can be chosen",
+                    hint=f"the router has {', '.join(self.names)}",
+                )
+            reasons += ["arms-restricted"] * (best != order[:1])
+        caps = asked.caps or self._caps
+        if asked.caller is None or caps is None:
             return order[0], reasons, None
-        ticket = self._caps.reserve(asked.caller, order, tokens, self.names)
+        ticket = caps.reserve(asked.caller, order, tokens, self.names)
         return ticket.arm, reasons + ["caller-cap"] * ticket.is_capped, ticket
+
+    def _of_cache(self, predictions: Predictions, rule: Objective, asked: Asked) -> Floats:
+        """Return what the prefix cache changes about the costs, shape `(n_prompts, n_arms)`.
+
+        Costs in FLOPs and money include reading the whole prompt, which the cache saves; costs in
+        tokens count generated ones alone, so that an arm outside the cache is charged a token for
+        each that it has to read: both take the same FLOPs, twice the parameters
+        (arXiv 2001.08361, section 2.1). How long reading takes was not measured, so that costs
+        in seconds stay as they are.
+        """
+        ratio = self._model.parameters.prompt_tokens_per_byte
+        history = np.broadcast_to(asked.more_bytes * ratio, predictions.tokens.shape)
+        is_cached = np.array([(arm.model, arm.mode) == asked.cached for arm in self.arms])
+        if rule.unit == "tokens":
+            return np.where(is_cached, 0.0, history)
+        if rule.unit == "flops":
+            saved = history * self._model.parameters.flops_per_token
+        elif rule.unit == "usd":
+            saved = history * np.array([self._prices[arm.model].prompt_usd for arm in self.arms])
+        else:
+            return np.zeros(predictions.tokens.shape)
+        return np.where(is_cached, -saved, 0.0)
 
     def _late(self, predictions: Predictions, rule: Objective) -> NDArray[np.bool_] | None:
         """Return which arms break the latency ceiling, `None` without one."""

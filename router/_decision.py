@@ -74,7 +74,9 @@ class Decision:
         reasons: Stable codes: `best-tradeoff`, `target-met`, `target-unreachable`,
             `within-cap`; `only-arm`, `cheapest`, `most-accurate` where they hold; `explored`
             for a choice by chance; `caller-cap` where the caller may not have a better arm now,
-            `arm-unavailable` where the model of a better one is not served; `look-first` where
+            `arm-unavailable` where the model of a better one is not served, `arms-restricted`
+            where the caller asked for others, `conversation-kept` where what another one would
+            gain is less than reading the conversation again costs; `look-first` where
             the answer's evidence will decide whether another arm is asked, `answer-kept` and
             `escalated` once it has; `task-given` or `task-guessed`; `few-outcomes` for a router
             of fewer than 50 questions.

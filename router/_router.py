@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +25,7 @@ from policies import (
 )
 from policies.embedding import Embedder
 
+from ._admission import Admission, Conditions
 from ._arms import Arm
 from ._artifact import one_line
 from ._asking import answer, is_gone
@@ -37,6 +39,7 @@ from ._guarantee import Guarantee
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
 from ._parts import read_parts
+from ._selection import tradeoff_losing
 from ._stored import read_router, write_router
 from ._sync import run_sync
 from ._turns import check_texts, read_turns
@@ -369,6 +372,57 @@ class Router:
         )[0]
         self._decider.settle(ticket, None)
         return decision
+
+    async def admit(self, prompt: str, conditions: Conditions) -> Admission:
+        """Decide for a call that the caller then makes itself, and settles.
+
+        For servers: where there are caps, the expected tokens are set aside until then.
+
+        Args:
+            prompt: The text that is routed.
+            conditions: What is asked besides.
+
+        Raises:
+            UnknownNameError: The router was fitted on no such task or task type.
+            InvalidInputError: An arm has no cost in the objective's unit.
+            NoAdmissibleArmError: No arm satisfies the conditions, or the caller may have none now.
+            ConfigError: The router needs an embedder.
+            BackendError: The embedder could not be asked.
+        """
+        extra = None if self._embedding is None else await self._embedding.afeatures(prompt)
+        asked = Asked(
+            conditions.objective or self.objective,
+            conditions.task,
+            conditions.more_bytes,
+            conditions.caller,
+            conditions.gone,
+            extra,
+            among=conditions.among,
+            caps=conditions.caps,
+            cached=conditions.cached,
+        )
+        decision, ticket = self._decider.decide([prompt], asked)[0]
+        return Admission(decision, self._decider, ticket, conditions.caps)
+
+    def objective_losing(self, max_loss: float, unit: CostUnit | None = None) -> Objective:
+        """Return the cheapest trade-off that is expected to lose little accuracy.
+
+        Expected by the model, over the questions the router was fitted on: no guarantee.
+
+        Args:
+            max_loss: Accuracy in [0, 1] that may be lost against choosing, for each question,
+                the arm most likely to be right.
+            unit: Unit of cost, that of the default objective if `None`.
+
+        Raises:
+            InvalidInputError: `max_loss` is out of range, or an arm has no cost in the unit.
+        """
+        if not 0.0 <= max_loss <= 1.0:
+            raise InvalidInputError(f"max_loss is {max_loss!r}, expected a share in [0, 1]")
+        expected = self._model.expected_for_reference()
+        best = Objective.trade(0.0, unit or self.objective.unit)
+        cost = self._decider.cost(expected, best)
+        return replace(best, tradeoff=tradeoff_losing(expected.p_correct, cost, max_loss))
 
     def decide_many(
         self, prompts: Sequence[str], task: str | None = None, *, objective: Objective | None = None

@@ -9,7 +9,13 @@ from ._decision import choose
 from ._objective import CostUnit, Objective
 from .model._routing_error import mean_and_error
 
-__all__ = ["MAX_LOSS", "candidate_tradeoffs", "select_tradeoff", "tradeoff_within"]
+__all__ = [
+    "MAX_LOSS",
+    "candidate_tradeoffs",
+    "select_tradeoff",
+    "tradeoff_losing",
+    "tradeoff_within",
+]
 
 MAX_LOSS = 0.01
 """Accuracy the default objective may lose against the best fixed arm: one point."""
@@ -51,6 +57,26 @@ def tradeoff_within(p_correct: Floats, cost: Floats, max_mean_cost: float) -> fl
         if cost[rows, choice].mean() <= max_mean_cost:
             return tradeoff
     return None
+
+
+def tradeoff_losing(p_correct: Floats, cost: Floats, max_loss: float) -> float:
+    """Return the cheapest trade-off whose choices are expected to lose little accuracy.
+
+    Args:
+        p_correct: Predicted probabilities, shape `(n_questions, n_arms)`.
+        cost: Predicted costs, same shape.
+        max_loss: Expected accuracy that may be lost, over all questions, against choosing the
+            arm most likely to be right each time.
+    """
+    rows = np.arange(len(cost))
+    best = float(p_correct.max(axis=1).mean())
+    cheapest, lowest = 0.0, np.inf
+    for tradeoff in candidate_tradeoffs(cost).tolist():
+        choice, _ = choose(p_correct, cost, Objective.trade(tradeoff))
+        loss, spent = best - p_correct[rows, choice].mean(), cost[rows, choice].mean()
+        if loss <= max_loss + 1e-12 and spent < lowest:
+            cheapest, lowest = tradeoff, float(spent)
+    return cheapest
 
 
 def select_tradeoff(
