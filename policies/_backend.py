@@ -1,6 +1,6 @@
 """How a model is reached: the request, what a backend can do, and its protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -12,7 +12,9 @@ __all__ = [
     "MAX_TEMPERATURE",
     "Backend",
     "Capability",
+    "Delta",
     "GenerationRequest",
+    "Streams",
     "SwitchPenalty",
     "TellsThoughtMarkers",
     "ThoughtMarkers",
@@ -322,6 +324,37 @@ class Tokenizes(Protocol):
 
         Raises:
             BackendError: The model's tokenizer cannot be reached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer as it is generated.
+
+    Attributes:
+        thinking: More of the thought, which goes before `text`; may be empty.
+        text: More of the answer; may be empty.
+    """
+
+    thinking: str = ""
+    text: str = ""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A backend that hands out an answer while it is generated."""
+
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the answer piece by piece, last of all the completion of `generate`.
+
+        The pieces come as tokens come, and add up to the completion's `thinking` (nothing for
+        `None`) and `text`; no piece ends within a character. Nothing is asked before the first
+        piece is. A consumer that leaves early, by `aclose()` or because it is cancelled, ends
+        the generation and disturbs no other; `contextlib.aclosing` sees to it.
+
+        Raises:
+            BackendError: As `generate`; possibly after some pieces.
         """
         ...
 

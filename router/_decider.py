@@ -105,7 +105,7 @@ class Decider:
         self._model = model
         self._cascade = cascade
         self._tasks = tasks
-        self._prices = prices
+        self.prices = dict(prices)
         self._caps = caps
         self._identity = identity
         self._type_of_label = np.eye(len(self.task_types))[
@@ -132,7 +132,7 @@ class Decider:
         Raises:
             InvalidInputError: An arm has no cost in this unit.
         """
-        cost = cost_of_arms(predictions, self.arms, objective.unit, self._prices)
+        cost = cost_of_arms(predictions, self.arms, objective.unit, self.prices)
         check_known(cost, self.arms, objective.unit)
         return cost
 
@@ -331,7 +331,7 @@ class Decider:
         if rule.unit == "flops":
             saved = history * self._model.parameters.flops_per_token
         elif rule.unit == "usd":
-            saved = history * np.array([self._prices[arm.model].prompt_usd for arm in self.arms])
+            saved = history * np.array([self.prices[arm.model].prompt_usd for arm in self.arms])
         else:
             return np.zeros(predictions.tokens.shape)
         return np.where(is_cached, -saved, 0.0)

@@ -1,7 +1,7 @@
 """The router: fit it from outcomes, save it, ask it for decisions and completions."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -93,7 +93,10 @@ class Router:
         self._model = parts.model
         self._embedding = parts.embedding
         self._decider = parts.decider
-        self._options = parts.options
+        self.options: DecodingOptions = parts.options
+        """How the outcomes were decoded, and answers are where nobody says otherwise."""
+        self.prices: Mapping[str, Price] = parts.decider.prices
+        """US dollars per token by model; empty where none were given."""
         self.arms: tuple[Arm, ...] = parts.model.parameters.arms
         """The arms it chooses from."""
         self.task_types: tuple[str, ...] = parts.decider.task_types
@@ -106,6 +109,8 @@ class Router:
         """Hash of everything that decides, equal before saving and after loading."""
         self.cascade: Cascade | None = parts.cascade
         """What evidence of a first answer means; `None` where no evidence was recorded."""
+        self.reached: Mapping[str, BackendSpec] = parts.backends
+        """How each model is reached, as the artifact has it."""
         self._backends = BackendPool(backends or {}, parts.backends)
         self._fallback = fallback
         self._feedback: FeedbackLog | None = None
@@ -300,7 +305,7 @@ class Router:
             )
         made = decision.decision if isinstance(decision, RoutedCompletion) else decision
         self._check_own(made)
-        words = self._model.parameters.vocabulary.words
+        words = self.known_words()
         return write_entry(target, decision, outcome, words, completion_tokens, seconds)
 
     def describe(self) -> dict[str, Any]:
@@ -320,6 +325,10 @@ class Router:
             "cascade": self._decider.describe_cascade(),
             **self._document.data.model_dump(),
         }
+
+    def known_words(self) -> Collection[bytes]:
+        """Return the words and word pairs that the router was fitted on, for drift monitors."""
+        return self._model.parameters.vocabulary.words
 
     def seen(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
         """Return which prompts the router was fitted on, up to case and white space, `(n,)`."""
@@ -546,7 +555,7 @@ class Router:
             extra = await self._embedding.afeatures(turns.text)
         gone: dict[str, Exception] = {}
         rule = objective or self.objective
-        chosen = options or self._options
+        chosen = options or self.options
         while True:
             decision, ticket = self._decider.decide(
                 [turns.text],

@@ -22,6 +22,7 @@ from .load import load
 from .offpolicy import offpolicy
 from .policies import policies
 from .recommend import recommend
+from .serve import serve
 from .study import study
 from .tables import tables
 
@@ -67,6 +68,7 @@ app.command()(compare)
 app.command()(judge)
 app.command()(load)
 app.command()(ask)
+app.command()(serve)
 app.command()(drift)
 app.command()(offpolicy)
 app.command()(recommend)

@@ -24,6 +24,7 @@ __all__ = [
     "NO_CEILINGS",
     "NO_FACTS",
     "POCKET",
+    "ROUTERS_OWN",
     "SAMPLED",
     "SAMPLING_TEMPERATURE",
     "SERVER",
@@ -184,6 +185,8 @@ class QuestionColumns:
         )
 
 
+ROUTERS_OWN = Reached(backend="")
+"""Models are reached as the router says."""
 POCKET, NO_FACTS, NO_CEILINGS = Reached(), ModelFacts(), CeilingOptions()
 GREEDY, SAMPLED = DecodingChoice(), DecodingChoice(temperature=1.0)
 SERVER, USUAL_COLUMNS = Reached(backend="openai"), QuestionColumns()

@@ -9,7 +9,7 @@ from .._backend import Capability
 from .._errors import InvalidInputError
 from ._json import Json
 
-__all__ = ["BudgetClass", "Dialect", "customised", "merged", "thinking_fields"]
+__all__ = ["BudgetClass", "Dialect", "customised", "merged", "thinking_fields", "with_thinking"]
 
 BudgetClass = Literal["hard", "soft", "none"]
 
@@ -144,6 +144,34 @@ def thinking_fields(
     if effort is not None and thinking and dialect.effort_path:
         fields = merged(fields, _nested(dialect.effort_path, effort))
     return fields
+
+
+def with_thinking(
+    body: Mapping[str, Json],
+    dialect: Dialect,
+    *,
+    thinking: bool,
+    budget: int | None = None,
+    effort: str | None = None,
+) -> dict[str, Json]:
+    """Return a body that somebody else wrote, with thinking switched as asked.
+
+    What else it holds stays: objects such as `chat_template_kwargs` keep their other keys.
+
+    Args:
+        body: Body of a chat.
+        dialect: The kind of server.
+        thinking: See `thinking_fields`, as for the others.
+        budget: Cap on thinking tokens.
+        effort: Level of effort.
+
+    Example:
+        >>> from policies.backends.thinking import dialect_named
+        >>> body = {"chat_template_kwargs": {"tools_in_user": True}}
+        >>> with_thinking(body, dialect_named("vllm"), thinking=False)
+        {'chat_template_kwargs': {'tools_in_user': True, 'enable_thinking': False}}
+    """
+    return merged(body, thinking_fields(dialect, thinking=thinking, budget=budget, effort=effort))
 
 
 def customised(

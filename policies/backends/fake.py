@@ -5,13 +5,14 @@ and the same requests give the same completions.
 """
 
 import asyncio
+import contextlib
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .._backend import Capability, GenerationRequest, ThoughtMarkers, require
+from .._backend import Capability, Delta, GenerationRequest, ThoughtMarkers, require
 from .._errors import BackendError, BackendRequestError
 from .._messages import Completion, Evidence, FinishReason, Usage
 from ._limits import check_context
@@ -66,6 +67,7 @@ class FakeBackend:
     Attributes:
         calls: Every request so far, in the order of arrival; failed ones too.
         most_in_flight: The most requests that were under way at once.
+        n_abandoned: Streams whose consumer left before the completion.
 
     Example:
         >>> import asyncio
@@ -84,6 +86,7 @@ class FakeBackend:
         *,
         model: str = "fake",
         latency_s: float = 0.0,
+        token_s: float = 0.0,
         failures: Sequence[BackendError | None] = (),
         capabilities: frozenset[Capability] = frozenset(Capability)
         - {Capability.LOGIT_BIAS, Capability.ATTACHMENTS, Capability.SWITCH_PENALTY},
@@ -97,6 +100,7 @@ class FakeBackend:
             script: The replies.
             model: Name of the model.
             latency_s: Pause before every reply, which is also its `seconds`.
+            token_s: Pause before every token of a stream besides.
             failures: Errors of the first calls, `None` where a call shall succeed.
             capabilities: What the backend claims and does; anything else is refused.
             max_concurrency: How many calls at once it says are useful.
@@ -110,8 +114,10 @@ class FakeBackend:
         self.max_concurrency = max_concurrency
         self.calls: list[GenerationRequest] = []
         self.most_in_flight = 0
+        self.n_abandoned = 0
         self._script = script
         self._latency_s = latency_s
+        self._token_s = token_s
         self._failures = list(failures)
         self._context = context
         self._ignores_stop = ignores_stop
@@ -143,18 +149,33 @@ class FakeBackend:
             backend=self.name,
             model=self.model,
         )
-        self._in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self._in_flight)
-        try:
+        with self._under_way():
             await asyncio.sleep(self._latency_s)
-        finally:
-            self._in_flight -= 1
         failure = self._failures[n_call] if n_call < len(self._failures) else None
         reply = failure or self._reply(request, n_call)
         if isinstance(reply, BackendError):
             raise reply
         answer = FakeAnswer(reply) if isinstance(reply, str) else reply
         return self._completion(answer, request)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the scripted completion word by word, last of all itself; see `Streams`.
+
+        Raises:
+            BackendError: As `generate`.
+        """
+        try:
+            completion = await self.generate(request)
+            words = [Delta(thinking=word) for word in _tokens(completion.thinking or "")]
+            words += [Delta(text=word) for word in _tokens(completion.text)]
+            with self._under_way():
+                for word in words:
+                    await asyncio.sleep(self._token_s)
+                    yield word
+        except (GeneratorExit, asyncio.CancelledError):
+            self.n_abandoned += 1
+            raise
+        yield completion
 
     async def thought_markers(self) -> ThoughtMarkers:
         """Return the markers of scripted thoughts.
@@ -175,6 +196,15 @@ class FakeBackend:
 
     async def aclose(self) -> None:
         """Do nothing."""
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Generator[None]:
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
 
     def _reply(self, request: GenerationRequest, n_call: int) -> Reply:
         if callable(self._script):

@@ -18,10 +18,18 @@ from types import MappingProxyType
 
 from .._backend import Capability
 from .._errors import UnknownNameError
-from ._dialect import BudgetClass, Dialect, customised, thinking_fields
+from ._dialect import BudgetClass, Dialect, customised, thinking_fields, with_thinking
 from ._json import Json
 
-__all__ = ["DIALECTS", "BudgetClass", "Dialect", "customised", "dialect_named", "thinking_fields"]
+__all__ = [
+    "DIALECTS",
+    "BudgetClass",
+    "Dialect",
+    "customised",
+    "dialect_named",
+    "thinking_fields",
+    "with_thinking",
+]
 
 # Servers fill what a request leaves out from the model's own generation config (Qwen3 ships
 # top_k 20, top_p 0.95), so what must not shape the output is said aloud. The two penalties count

@@ -10,6 +10,7 @@ from typing import Any
 from .._attachments import Attachment
 from .._backend import (
     Capability,
+    Streams,
     SwitchPenalty,
     TellsThoughtMarkers,
 )
@@ -17,6 +18,7 @@ from .._errors import CapabilityError
 from .._messages import Completion, FinishReason, Message
 from ._backend_probe import BackendProbe
 from ._outcome import Failed, Skipped, expect, is_a
+from ._stream_checks import STREAM_CHECKS
 from ._token_checks import TOKEN_CHECKS
 
 __all__ = ["BACKEND_CHECKS"]
@@ -201,11 +203,19 @@ async def _refusal(probe: BackendProbe) -> None:
     if not missing:
         raise Skipped("the backend claims every capability")
     for capability in missing:
-        try:
-            await probe.ask(**_NEEDING[capability])
-        except CapabilityError:
-            continue
-        raise Failed(f"{capability} is not claimed, and a request for it is not refused")
+        changes = _NEEDING[capability]
+        is_refused = await _is_refused(probe.ask(**changes))
+        if is_refused and isinstance(probe.backend, Streams):
+            is_refused = await _is_refused(anext(probe.stream(**changes)))
+        expect(is_refused, f"{capability} is not claimed, and a request for it is not refused")
+
+
+async def _is_refused(answer: Awaitable[object]) -> bool:
+    try:
+        await answer
+    except CapabilityError:
+        return True
+    return False
 
 
 _NEEDING: Mapping[Capability, Mapping[str, Any]] = {
@@ -235,6 +245,7 @@ BACKEND_CHECKS: Mapping[str, Callable[[BackendProbe], Awaitable[None]]] = {
     "seeds": _seeds,
     "concurrency": _concurrency,
     **TOKEN_CHECKS,
+    **STREAM_CHECKS,
     "refusal": _refusal,
 }
 """Every check by name, in the order they run."""

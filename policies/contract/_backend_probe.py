@@ -1,9 +1,10 @@
 """A backend under test and the question it is asked."""
 
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._backend import Backend, Capability, GenerationRequest
+from .._backend import Backend, Capability, Delta, GenerationRequest, Streams
 from .._messages import Completion, user_message
 from ._outcome import Skipped
 
@@ -30,12 +31,23 @@ class BackendProbe:
 
     async def ask(self, prompt: str | None = None, **changes: Any) -> Completion:
         """Return the completion of one request."""
+        return await self.backend.generate(self._request(prompt, changes))
+
+    def stream(
+        self, prompt: str | None = None, **changes: Any
+    ) -> AsyncGenerator[Delta | Completion]:
+        """Return the stream of one request; skip the check where the backend has none."""
+        if not isinstance(self.backend, Streams):
+            raise Skipped("the backend does not hand out answers while they are generated")
+        return self.backend.stream(self._request(prompt, changes))
+
+    def _request(self, prompt: str | None, changes: Mapping[str, Any]) -> GenerationRequest:
         fields: dict[str, Any] = {
             "messages": user_message(prompt or self.prompt),
             "max_tokens": self.max_tokens,
             **changes,
         }
-        return await self.backend.generate(GenerationRequest(**fields))
+        return GenerationRequest(**fields)
 
     def need(self, *capabilities: Capability) -> None:
         """Skip the check where the backend does not claim a capability."""

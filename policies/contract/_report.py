@@ -88,6 +88,8 @@ async def check_backend(
 ) -> CheckReport:
     """Run every check against a backend; about 60 short requests.
 
+    A backend that streams gets 30 more.
+
     Args:
         backend: The backend; it stays open.
         prompt: A question that makes the model think for a while.

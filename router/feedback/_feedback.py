@@ -7,7 +7,6 @@ takes as long as the disk takes to flush: call it after the answer, never before
 """
 
 import contextlib
-import json
 import os
 import secrets
 import sqlite3
@@ -19,16 +18,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from calibration import Outcome
-from policies import InvalidInputError, StoreError
+from policies import StoreError
 
 from .._decision import Decision
-from ._feedback_schema import connect
+from ._feedback_schema import SqliteStatements, connect
+from ._feedback_sql import insert_decisions, insert_outcome, salt_mark
 from ._logged import (
     LoggedDecision,
     LoggedOutcome,
     check_logged,
     decision_from_row,
-    hash_prompt,
     log_decision,
     read_outcome,
 )
@@ -278,71 +277,15 @@ class FeedbackLog:
             return dict(rows)
 
     def _insert(self, entry: LoggedDecision) -> None:
-        arms = json.dumps(entry.arms)
-        key = (entry.artifact_id, arms, entry.unit)
-        execute = self._connection.execute
-        execute("INSERT OR IGNORE INTO router (artifact_id, arms, unit) VALUES (?, ?, ?)", key)
-        (router,) = execute(
-            "SELECT id FROM router WHERE artifact_id = ? AND arms = ? AND unit = ?", key
-        ).fetchone()
-        digest, length = entry.prompt_sha256, entry.prompt_bytes
-        if entry.prompt is not None:
-            digest = hash_prompt(entry.prompt, self._salt)
-            length = len(entry.prompt.encode("utf-8", "surrogatepass"))
-        execute(
-            "INSERT OR IGNORE INTO decision (id, time_s, router, arm, p, tokens, cost,"
-            " propensities, posterior, is_hinted, features, prompt_sha256, prompt_bytes, prompt)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.decision_id,
-                entry.time_s,
-                router,
-                entry.position,
-                json.dumps(entry.p),
-                json.dumps(entry.tokens),
-                json.dumps(entry.cost),
-                None if entry.propensities is None else json.dumps(entry.propensities),
-                json.dumps(dict(entry.posterior)),
-                entry.is_hinted,
-                json.dumps(dict(entry.features)),
-                digest,
-                length,
-                _storable(entry.prompt) if self._store_prompts else None,
-            ),
+        insert_decisions(
+            SqliteStatements(self._connection),
+            [entry],
+            salt=self._salt,
+            store_prompts=self._store_prompts,
         )
 
     def _insert_outcome(self, decision_id: str, new: LoggedOutcome, *, replace: bool) -> None:
-        execute = self._connection.execute
-        if execute("SELECT 1 FROM decision WHERE id = ?", (decision_id,)).fetchone() is None:
-            raise InvalidInputError(
-                f"the log has no decision {decision_id!r}",
-                hint="record the decision first",
-                code="unknown-decision",
-            )
-        values = (
-            None if new.outcome is None else str(new.outcome),
-            new.score,
-            new.completion_tokens,
-            new.seconds,
-        )
-        old = execute(
-            "SELECT outcome, score, completion_tokens, seconds FROM outcome WHERE decision = ?",
-            (decision_id,),
-        ).fetchone()
-        if old is not None and tuple(old) == values:
-            return
-        if old is not None and not replace:
-            raise InvalidInputError(
-                f"decision {decision_id!r} has the outcome {tuple(old)!r} already",
-                hint="pass replace=True to record_outcome to correct it",
-                code="outcome-recorded",
-            )
-        execute(
-            "INSERT OR REPLACE INTO outcome"
-            " (decision, time_s, outcome, score, completion_tokens, seconds)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (decision_id, new.time_s, *values),
-        )
+        insert_outcome(SqliteStatements(self._connection), decision_id, new, replace=replace)
 
     def _read(
         self, query: str, artifact_id: str | None, since_s: float
@@ -388,7 +331,7 @@ class FeedbackLog:
 
     def _check_salt(self) -> None:
         """Refuse another salt than the one the log was begun with: hashes would not compare."""
-        mark = hash_prompt("thinkroute feedback log", self._salt)
+        mark = salt_mark(self._salt)
         with self._transaction():
             self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('salt', ?)", (mark,))
             (kept,) = self._connection.execute(
@@ -401,8 +344,3 @@ class FeedbackLog:
                 hint="give the same salt in every process, or begin another file",
                 code="store-other-salt",
             )
-
-
-def _storable(text: str | None) -> str | None:
-    """Return text that SQLite can hold; it has no halves of surrogate pairs."""
-    return None if text is None else text.encode("utf-8", "replace").decode()

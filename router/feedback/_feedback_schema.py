@@ -1,38 +1,133 @@
-"""The SQLite file of a feedback log: its tables, and how it is opened and told from others."""
+"""The SQLite file of a feedback log: its tables, and how it is opened and told from others.
+
+Version 1 holds decisions and outcomes. Version 2, the server's decision log, holds the served
+requests too; what reads version 1 reads version 2.
+"""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from policies import ArtifactTooNewError, StoreError
 
-__all__ = ["SCHEMA_VERSION", "connect"]
+__all__ = [
+    "DECISION_LOG_VERSION",
+    "FEEDBACK_VERSION",
+    "SERVED_COLUMNS",
+    "SqliteStatements",
+    "connect",
+    "too_new",
+    "version_of",
+]
 
-SCHEMA_VERSION = 1
+FEEDBACK_VERSION = 1
+DECISION_LOG_VERSION = 2
 _APPLICATION_ID = 0x54524642  # "TRFB"; tells the file from other SQLite files
 
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE router (
+SERVED_COLUMNS: Mapping[str, str] = {
+    "id": "TEXT NOT NULL UNIQUE",
+    "time_s": "REAL NOT NULL",
+    "endpoint": "TEXT NOT NULL",
+    "asked": "TEXT NOT NULL",
+    "arm": "TEXT NOT NULL",
+    "status": "INTEGER NOT NULL",
+    "seconds": "REAL",
+    "caller": "TEXT NOT NULL",
+    "conversation": "TEXT NOT NULL",
+    "mode": "TEXT NOT NULL",
+    "budget": "TEXT",
+    "reasons": "TEXT NOT NULL",
+    "p": "REAL",
+    "expected_tokens": "REAL",
+    "expected_flops": "REAL",
+    "reference_arm": "TEXT NOT NULL",
+    "reference_tokens": "REAL",
+    "reference_flops": "REAL",
+    "reference_usd": "REAL",
+    "max_tokens": "INTEGER",
+    "prompt_tokens": "INTEGER",
+    "completion_tokens": "INTEGER",
+    "thinking_tokens": "INTEGER",
+    "cached_tokens": "INTEGER",
+    "usd": "REAL",
+    "is_streamed": "INTEGER NOT NULL",
+    "error": "TEXT NOT NULL",
+    "finish_reason": "TEXT NOT NULL",
+    "upstream": "TEXT NOT NULL",
+    "n_attempts": "INTEGER NOT NULL",
+    "decision_s": "REAL",
+    "added_s": "REAL",
+    "first_token_s": "REAL",
+}
+"""Columns of `served` in version 2; a later column is a step of its own."""
+
+_STEPS: tuple[tuple[str, ...], ...] = (
+    # 0 -> 1
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE router (
     id INTEGER PRIMARY KEY, artifact_id TEXT NOT NULL, arms TEXT NOT NULL, unit TEXT NOT NULL,
     UNIQUE (artifact_id, arms, unit)
-);
-CREATE TABLE decision (
+)""",
+        """CREATE TABLE decision (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, time_s REAL NOT NULL,
     router INTEGER NOT NULL REFERENCES router, arm INTEGER NOT NULL, p TEXT NOT NULL,
     tokens TEXT NOT NULL, cost TEXT NOT NULL, propensities TEXT, posterior TEXT NOT NULL,
     is_hinted INTEGER NOT NULL, features TEXT NOT NULL, prompt_sha256 TEXT,
     prompt_bytes INTEGER, prompt TEXT
-);
-CREATE TABLE outcome (
+)""",
+        """CREATE TABLE outcome (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, decision TEXT NOT NULL UNIQUE REFERENCES decision (id),
     time_s REAL NOT NULL, outcome TEXT, score REAL, completion_tokens INTEGER, seconds REAL
-);
-"""
-_EMPTY = (0, 0, 0)
+)""",
+    ),
+    # 1 -> 2
+    (
+        "CREATE TABLE served (\n    seq INTEGER PRIMARY KEY AUTOINCREMENT,\n    "
+        + ",\n    ".join(f"{name} {kind}" for name, kind in SERVED_COLUMNS.items())
+        + "\n)",
+        "CREATE INDEX served_time ON served (time_s)",
+        # Of requests without a row in `decision`; the others' outcomes are in `outcome`.
+        """CREATE TABLE served_outcome (
+    served TEXT PRIMARY KEY REFERENCES served (id), time_s REAL NOT NULL, outcome TEXT, score REAL
+)""",
+    ),
+)
 
 
-def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    """Open the file; the tables of an empty one are created if it is opened to write.
+class _Found(NamedTuple):
+    version: int
+    application: int
+    n_tables: int
+
+
+_EMPTY = _Found(0, 0, 0)
+
+
+class SqliteStatements:
+    """Runs statements on a connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Keep the connection."""
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Run one statement for each row of parameters."""
+        self._connection.executemany(sql, rows)
+
+
+def connect(path: Path, *, writable: bool, version: int = FEEDBACK_VERSION) -> sqlite3.Connection:
+    """Open the file; one opened to write gets the tables that it lacks.
+
+    Args:
+        path: The file.
+        writable: Whether to write to it; one opened to read is never changed.
+        version: Version whose tables are needed to write.
 
     Raises:
         StoreError: The file is damaged, or another program's.
@@ -44,7 +139,7 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(
             uri, uri=True, timeout=30, check_same_thread=False, isolation_level=None
         )
-        _prepare(path, connection, writable=writable)
+        _prepare(path, connection, version if writable else None)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -54,48 +149,62 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
-    """Check whose file it is and of which version; create the tables of an empty one."""
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the schema version of an open file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def too_new(place: object, version: int) -> ArtifactTooNewError:
+    """Return the error for a log that a newer version wrote."""
+    return ArtifactTooNewError(
+        f"{place} has schema version {version}; this version reads up to {DECISION_LOG_VERSION}",
+        hint='pip install --upgrade "thinkroute"',
+    )
+
+
+def _prepare(path: Path, connection: sqlite3.Connection, version: int | None) -> None:
+    """Check whose file it is and of which version; create what it lacks, to write to it."""
     found = _identify(path, connection)
-    if not writable:
+    if version is None:
         if found == _EMPTY:
             raise StoreError(f"{path} is not a feedback log of thinkroute")
         return
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=FULL")
-    if found != _EMPTY:
+    if found.version >= version:
         return
-    connection.execute("PRAGMA journal_mode=WAL")
+    if found == _EMPTY:
+        connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have been faster.
-    if _identify(path, connection) == _EMPTY:
-        for statement in _TABLES.split(";\n")[:-1]:
+    found = _identify(path, connection)
+    for number, step in enumerate(_STEPS[found.version : version], found.version + 1):
+        for statement in step:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA user_version={number}")
     connection.execute("COMMIT")
 
 
-def _identify(path: Path, connection: sqlite3.Connection) -> tuple[int, int, int]:
+def _identify(path: Path, connection: sqlite3.Connection) -> _Found:
     """Return version, application and number of tables of the file.
 
     Raises:
         StoreError: It is another program's file.
         ArtifactTooNewError: A newer version wrote it.
     """
-    version, application, n_tables = (
-        int(connection.execute(query).fetchone()[0])
-        for query in (
-            "PRAGMA user_version",
-            "PRAGMA application_id",
-            "SELECT count(*) FROM sqlite_master",
+    found = _Found(
+        *(
+            int(connection.execute(query).fetchone()[0])
+            for query in (
+                "PRAGMA user_version",
+                "PRAGMA application_id",
+                "SELECT count(*) FROM sqlite_master",
+            )
         )
     )
-    if application != _APPLICATION_ID and (version, application, n_tables) != _EMPTY:
+    if found.application != _APPLICATION_ID and found != _EMPTY:
         raise StoreError(f"{path} is not a feedback log of thinkroute", hint="choose another file")
-    if version > SCHEMA_VERSION:
-        raise ArtifactTooNewError(
-            f"{path} has schema version {version}; this version reads up to {SCHEMA_VERSION}",
-            hint='pip install --upgrade "thinkroute"',
-        )
-    return version, application, n_tables
+    if found.version > DECISION_LOG_VERSION:
+        raise too_new(path, found.version)
+    return found

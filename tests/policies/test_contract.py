@@ -57,7 +57,7 @@ async def test_the_fake_backend_passes_every_check() -> None:
         [
             "identity", "completion", "thinking-off", "thinking-on", "budget", "max-tokens",
             "logprobs", "greedy", "seeds", "concurrency", "stop", "stop-ids", "tokens",
-            "continuation", "effort", "refusal",
+            "continuation", "effort", "stream", "stream-ends", "refusal",
         ],
         "passed",
     ) | {"switch-penalty": "skipped"}  # fmt: skip
@@ -79,7 +79,10 @@ async def test_a_thought_too_short_for_any_budget_is_no_proof() -> None:
 
 
 NOT_RECORDED = {Capability.STOP, Capability.PREFIX_CONTINUATION, Capability.EFFORT}
-UNRECORDED_CHECKS = {"stop", "stop-ids", "tokens", "continuation", "effort", "switch-penalty"}
+UNRECORDED_CHECKS = {
+    "stop", "stop-ids", "tokens", "continuation", "effort", "switch-penalty", "stream",
+    "stream-ends",
+}  # fmt: skip
 
 
 async def recorded(backend: FakeBackend) -> list[dict[str, object]]:

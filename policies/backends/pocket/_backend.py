@@ -6,14 +6,14 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
+from ..._backend import Capability, Delta, GenerationRequest, ThoughtMarkers, require
 from ..._errors import (
     ArtifactCorruptError,
     BackendError,
@@ -24,10 +24,13 @@ from ..._errors import (
 from ..._messages import Completion, Evidence, FinishReason, Usage
 from ..._policy import DecodingOptions
 from .._limits import check_context, check_vocabulary
+from .._pieces import PieceSplitter
 from .._stops import StopWatch
 from .._switching import SwitchWatch
+from .._token_feed import TokenFeed, streamed
 from ._chat import SpecialTokens, count_thinking, render_chat
 from ._decoding import Row, decode_batch
+from ._job import Job, Telling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +46,6 @@ __all__ = [
 ]
 
 _CONTEXT_TOKENS = 1024
-_OPENING_TOKENS = 4
-"""The chat header's three tokens and the first of the user's own."""
 _LARGEST_BATCH = 32  # onnxruntime-genai refuses larger ones.
 
 # Models this small lose more to handing work between threads than a second core gives.
@@ -98,30 +99,6 @@ def pocket_tokenizer() -> Callable[[Iterable[str]], list[list[int]]]:
     return lambda texts: [engine.encode(text) for text in texts]
 
 
-@dataclass(slots=True)
-class _Job:
-    """A request on its way through the worker."""
-
-    row: Row
-    started: float
-    future: "asyncio.Future[Completion]"
-    loop: asyncio.AbstractEventLoop
-
-    def distance(self, other: "_Job") -> tuple[int, bool, bool, int]:
-        """Return how much the two are likely to differ in duration.
-
-        A batch lasts as long as its longest row. Prompts that open with the same word usually
-        come from one template, and within a template the length tells how much there is to do.
-        """
-        mine, its = self.row, other.row
-        return (
-            abs(mine.max_tokens - its.max_tokens),
-            mine.needs_steps() != its.needs_steps(),
-            mine.prompt[:_OPENING_TOKENS] != its.prompt[:_OPENING_TOKENS],
-            abs(len(mine.prompt) - len(its.prompt)),
-        )
-
-
 class PocketBackend:
     """A pocket model on the CPU.
 
@@ -163,7 +140,7 @@ class PocketBackend:
         self._max_batch = max_batch
         self._engine: _Engine | None = None
         self._identity: dict[str, str] | None = None
-        self._waiting: list[_Job] = []
+        self._waiting: list[Job] = []
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._is_closed = False
@@ -187,8 +164,7 @@ class PocketBackend:
         Raises:
             MissingPrerequisiteError: onnxruntime-genai is not installed.
         """
-        special = self._loaded().special
-        return ThoughtMarkers(start=(special.think,), end=(special.end_think,))
+        return self._loaded().markers
 
     async def encode(self, text: str) -> tuple[int, ...]:
         """Return the token ids of a text.
@@ -219,14 +195,35 @@ class PocketBackend:
             BackendError: The backend is closed.
             MissingPrerequisiteError: onnxruntime-genai is not installed.
         """
+        return await self._submitted(request)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the answer token by token, last of all the completion; see `Streams`.
+
+        Raises:
+            ThinkrouteError: As `generate`.
+        """
+        feed = TokenFeed(asyncio.get_running_loop())
+        outcome = self._submitted(request, feed)
+        engine = self._loaded()
+        pieces = PieceSplitter(engine.text, engine.markers, request.continuation)
+        who = {"backend": self.name, "model": self.model}
+        async with contextlib.aclosing(streamed(feed, pieces, outcome, **who)) as parts:
+            async for part in parts:
+                yield part
+
+    def _submitted(
+        self, request: GenerationRequest, feed: TokenFeed | None = None
+    ) -> "asyncio.Future[Completion]":
+        """Hand a request to the worker, which the first one starts."""
         if self._is_closed:
             raise self._closed_error()
         require(self, request.needs())
         started = time.perf_counter()
-        row = self._row(request)
+        row = self._row(request, streams=feed is not None)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Completion] = loop.create_future()
-        job = _Job(row, started, future, loop)
+        job = Job(row, started, future, loop, feed)
         with self._wake:
             if self._is_closed:
                 raise self._closed_error()
@@ -237,7 +234,7 @@ class PocketBackend:
                 )
                 self._worker.start()
             self._wake.notify()
-        return await future
+        return future
 
     async def aclose(self) -> None:
         """Stop the worker; requests under way are finished first."""
@@ -252,7 +249,7 @@ class PocketBackend:
             "the backend is closed", backend=self.name, model=self.model, hint="make a new one"
         )
 
-    def _row(self, request: GenerationRequest) -> Row:
+    def _row(self, request: GenerationRequest, *, streams: bool) -> Row:
         import numpy as np
 
         engine = self._loaded()
@@ -278,6 +275,7 @@ class PocketBackend:
             continuation=request.continuation,
             stops=StopWatch.of(request, engine.whole_text),
             switch=SwitchWatch.of(request, engine.encode),
+            streams=streams,
         )
 
     def _loaded(self) -> "_Engine":
@@ -290,20 +288,26 @@ class PocketBackend:
     def _work(self) -> None:
         while batch := self._next_batch():
             engine = self._loaded()
+            rows = [job.row for job in batch]
+            telling = Telling(batch, partial(self._send, engine))
             failure: Exception | None = None
             try:
-                decode_batch(
-                    engine.module, engine.model, [job.row for job in batch], engine.special
-                )
+                decode_batch(engine.module, engine.model, rows, engine.special, telling)
             except Exception as error:  # noqa: BLE001 - every caller gets it, see `_deliver`
                 failure = error
-            ended = time.perf_counter()
-            for loop in {job.loop for job in batch}:
-                jobs = [job for job in batch if job.loop is loop]
-                with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits.
-                    loop.call_soon_threadsafe(self._deliver, engine, jobs, ended, failure)
+            self._send(engine, batch, failure)
 
-    def _next_batch(self) -> list[_Job]:
+    def _send(
+        self, engine: "_Engine", jobs: Sequence[Job], failure: Exception | None = None
+    ) -> None:
+        """Have the jobs' own loops deliver what has become of them."""
+        ended = time.perf_counter()
+        for loop in {job.loop for job in jobs}:
+            own = [job for job in jobs if job.loop is loop]
+            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits.
+                loop.call_soon_threadsafe(self._deliver, engine, own, ended, failure)
+
+    def _next_batch(self) -> list[Job]:
         """Wait for work; return the jobs that fit best together, none when closed."""
         with self._wake:
             while not self._drop_cancelled():
@@ -319,7 +323,7 @@ class PocketBackend:
 
     def _drop_cancelled(self) -> bool:
         """Forget jobs that nobody waits for; tell whether any are left."""
-        self._waiting = [job for job in self._waiting if not job.future.done()]
+        self._waiting = [job for job in self._waiting if not job.is_abandoned]
         return bool(self._waiting)
 
     def _n_fitting(self) -> int:
@@ -337,10 +341,10 @@ class PocketBackend:
         return min(len(self._waiting), self._max_batch)
 
     def _deliver(
-        self, engine: "_Engine", jobs: list[_Job], ended: float, failure: Exception | None
+        self, engine: "_Engine", jobs: list[Job], ended: float, failure: Exception | None
     ) -> None:
         for job in jobs:
-            if job.future.done():  # The caller was cancelled.
+            if job.future.done():  # The caller was cancelled, or has it already.
                 continue
             problem = failure
             if problem is None:
@@ -387,6 +391,7 @@ class _Engine:
             end_think=self._tokenizer.to_token_id("</think>"),
             pad=self._tokenizer.to_token_id("<|endoftext|>"),
         )
+        self.markers = ThoughtMarkers((self.special.think,), (self.special.end_think,))
         self._special_texts = _special_texts(directory)
         # The worker decodes too, to find stop texts.
         self._tokenizing = threading.Lock()
@@ -401,10 +406,10 @@ class _Engine:
         parts: list[str] = []
         for is_special, run in groupby(ids, texts.__contains__):
             own = list(run)
-            parts.append("".join(map(texts.__getitem__, own)) if is_special else self._decode(own))
+            parts.append("".join(map(texts.__getitem__, own)) if is_special else self.text(own))
         return "".join(parts)
 
-    def completion(self, job: _Job, seconds: float) -> Completion:
+    def completion(self, job: Job, seconds: float) -> Completion:
         row = job.row
         answer_ids = [*row.continuation, *row.generated]
         n_thinking, answer_start = count_thinking(answer_ids, self.special)
@@ -412,9 +417,9 @@ class _Engine:
         is_closed = answer_start <= len(answer_ids)
         thinking = None
         if answer_start:
-            thinking = self._decode(answer_ids[1 : answer_start - 1]).strip("\n")
+            thinking = self.text(answer_ids[1 : answer_start - 1]).strip("\n")
         return Completion(
-            text=self._decode(answer_ids[answer_start:]).lstrip("\n"),
+            text=self.text(answer_ids[answer_start:]).lstrip("\n"),
             finish_reason=FinishReason.STOP
             if row.stopped or row.was_stopped
             else FinishReason.LENGTH,
@@ -430,11 +435,12 @@ class _Engine:
             evidence=_evidence(row, answer_start - len(row.continuation)),
         )
 
-    def _decode(self, ids: list[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens left out."""
         if not ids:
             return ""
         with self._tokenizing:
-            return str(self._tokenizer.decode(ids))
+            return str(self._tokenizer.decode(list(ids)))
 
 
 def _special_texts(directory: Path) -> dict[int, str]:

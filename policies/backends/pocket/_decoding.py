@@ -5,7 +5,7 @@ not, since the attention kernel derives positions from sequence lengths).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class Row:
         continuation: Ids of `prompt` that already belong to the answer.
         stops: What else ends generation, `None` for nothing.
         switch: What lowers the logits of words that switch the thought, `None` for nothing.
+        streams: Whether somebody waits for each token.
         generated: Output ids without the end of turn.
         logprobs: Log-probability of each generated id, natural log; NaN inside the thought,
             where nobody asks for it.
@@ -58,6 +59,7 @@ class Row:
     continuation: tuple[int, ...] = ()
     stops: StopWatch | None = None
     switch: SwitchWatch | None = None
+    streams: bool = False
     generated: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
     margins: list[float] = field(default_factory=list[float])
@@ -76,6 +78,7 @@ class Row:
             or self.bias is not None
             or self.stops is not None
             or self.switch is not None
+            or self.streams
         )
 
     def needs_logits_now(self) -> bool:
@@ -123,7 +126,13 @@ class Row:
                 self.switch.follow(token, is_inside=self._is_thinking)
 
 
-def decode_batch(og: Any, model: Any, rows: Sequence[Row], special: SpecialTokens) -> None:
+def decode_batch(
+    og: Any,
+    model: Any,
+    rows: Sequence[Row],
+    special: SpecialTokens,
+    after_step: Callable[[], None] | None = None,
+) -> None:
     """Generate every row to its end, in place.
 
     Args:
@@ -131,6 +140,8 @@ def decode_batch(og: Any, model: Any, rows: Sequence[Row], special: SpecialToken
         model: Its loaded `Model`.
         rows: Requests of any mix of modes and parameters.
         special: Special token ids of the model.
+        after_step: Called after each token, if any row must be looked at then; it may end rows
+            by setting `is_done`.
     """
     import numpy as np
 
@@ -149,7 +160,7 @@ def decode_batch(og: Any, model: Any, rows: Sequence[Row], special: SpecialToken
     generator = og.Generator(model, parameters)
     generator.append_tokens(prompts)
     if any(row.needs_steps() for row in rows):
-        _decode_steered(generator, rows, special)
+        _decode_steered(generator, rows, special, after_step)
     else:
         _decode_greedily(generator, rows, special)
 
@@ -173,7 +184,12 @@ def _decode_greedily(generator: Any, rows: Sequence[Row], special: SpecialTokens
         row.is_done = True
 
 
-def _decode_steered(generator: Any, rows: Sequence[Row], special: SpecialTokens) -> None:
+def _decode_steered(
+    generator: Any,
+    rows: Sequence[Row],
+    special: SpecialTokens,
+    after_step: Callable[[], None] | None,
+) -> None:
     """Choose tokens ourselves where a row asks for more than the most likely one."""
     open_rows = list(enumerate(rows))
     while open_rows and not generator.is_done():
@@ -182,6 +198,8 @@ def _decode_steered(generator: Any, rows: Sequence[Row], special: SpecialTokens)
         tokens = generator.get_next_tokens().tolist()
         for index, row in open_rows:
             row.take(tokens[index], special)
+        if after_step is not None:
+            after_step()
         open_rows = [(index, row) for index, row in open_rows if not row.is_done]
 
 

@@ -1,14 +1,13 @@
 """The public class of the backend: prompts as token ids in, completions out."""
 
 import asyncio
-import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import asdict
+from contextlib import aclosing
 from pathlib import Path
 
-from ..._backend import Capability, GenerationRequest, ThoughtMarkers, require
+from ..._backend import Capability, Delta, GenerationRequest, ThoughtMarkers, require
 from ..._errors import (
     BackendError,
     BackendRequestError,
@@ -21,9 +20,11 @@ from .._checkpoint import checked_model, checkpoint_identity, read_fields, resol
 from .._json import Json
 from .._limits import check_vocabulary
 from .._local_model import GeneratedIds, LocalModel
+from .._pieces import PieceSplitter
 from .._switch_arguments import SwitchArguments
 from .._switching import switch_spellings
 from .._thought_ids import ThoughtTokens
+from .._token_feed import TokenFeed, streamed
 from ._engine import (
     Engine,
     EngineOutput,
@@ -32,6 +33,7 @@ from ._engine import (
     thought_texts,
     vllm_version,
 )
+from ._wire import canonical, wire_of
 
 __all__ = ["VllmBackend"]
 
@@ -233,8 +235,8 @@ class VllmBackend:
                 "reasoning_parser": self._reasoning_parser or "",
                 "forced_end": self._forced_end or "",
                 "thinking_argument": self._thinking_argument,
-                "template_arguments": _canonical(self._template_arguments),
-                "engine": _canonical(
+                "template_arguments": canonical(self._template_arguments),
+                "engine": canonical(
                     {k: v for k, v in self._arguments.items() if k not in _ONLY_ROOM}
                 ),
                 **({"penalises_switches": "1"} if self._penalises_switches else {}),
@@ -285,6 +287,37 @@ class VllmBackend:
             MissingPrerequisiteError: vLLM is not installed, or finds no device.
             InvalidInputError: vLLM refuses the engine's options.
         """
+        known, prompt = await self._rendered(request)
+        return await self._completed(known, prompt, request)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Delta | Completion]:
+        """Yield the answer as the engine steps, last of all the completion; see `Streams`.
+
+        Raises:
+            ThinkrouteError: As `generate`.
+            BackendResponseError: The model's tokenizer cannot decode an answer piece by piece.
+        """
+        known, prompt = await self._rendered(request)
+        feed = TokenFeed(asyncio.get_running_loop())
+        markers = known.markers(thinking=request.thinking)
+        pieces = PieceSplitter(known.template.text, markers, request.continuation)
+        outcome = asyncio.create_task(self._completed(known, prompt, request, feed))
+        who = {"backend": self.name, "model": self.model}
+        async with aclosing(streamed(feed, pieces, outcome, **who)) as parts:
+            async for part in parts:
+                yield part
+
+    async def aclose(self) -> None:
+        """Shut the engine down; requests under way are finished first."""
+        with self._lock:
+            self._is_closed = True
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(wait, list(self._under_way))
+            await asyncio.to_thread(engine.close)
+
+    async def _rendered(self, request: GenerationRequest) -> tuple[LocalModel, list[int]]:
+        """Return the model and a prompt for a request that it can do."""
         known = self._known or await asyncio.to_thread(self._loaded)
         needed = request.needs()
         if request.thinking:
@@ -303,18 +336,18 @@ class VllmBackend:
                 model=self.model,
                 hint="take the marker out of the prompt, or ask without a budget",
             )
-        output = await asyncio.wrap_future(self._submitted(known, prompt, request))
-        made = self._generated(output, request)
-        return known.completion(request, len(prompt), made, _wire(request))
+        return known, prompt
 
-    async def aclose(self) -> None:
-        """Shut the engine down; requests under way are finished first."""
-        with self._lock:
-            self._is_closed = True
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            await asyncio.to_thread(wait, list(self._under_way))
-            await asyncio.to_thread(engine.close)
+    async def _completed(
+        self,
+        known: LocalModel,
+        prompt: list[int],
+        request: GenerationRequest,
+        feed: TokenFeed | None = None,
+    ) -> Completion:
+        output = await asyncio.wrap_future(self._submitted(known, prompt, request, feed))
+        made = self._generated(output, request)
+        return known.completion(request, len(prompt), made, wire_of(request))
 
     def _loaded(self) -> LocalModel:
         if self._known is None:
@@ -383,7 +416,11 @@ class VllmBackend:
         ).to_xargs()
 
     def _submitted(
-        self, known: LocalModel, prompt: list[int], request: GenerationRequest
+        self,
+        known: LocalModel,
+        prompt: list[int],
+        request: GenerationRequest,
+        feed: TokenFeed | None,
     ) -> "Future[EngineOutput]":
         """Hand a request to the engine, which the first one starts."""
         with self._lock:
@@ -397,7 +434,7 @@ class VllmBackend:
             if self._engine is None:
                 self._engine = Engine(self._settings(known))
             extra = self._extra(known, request)
-            future = self._engine.submit(self._engine.generate(prompt, request, extra))
+            future = self._engine.submit(self._engine.generate(prompt, request, extra, feed))
             self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
         return future
@@ -456,31 +493,3 @@ class VllmBackend:
             n_cached=output.n_cached,
             margins=output.margins,
         )
-
-
-def _wire(request: GenerationRequest) -> str:
-    """Return what the engine is told besides the prompt, as canonical JSON."""
-    bias = request.logit_bias or {}
-    return _canonical(
-        {
-            "continuation_tokens": len(request.continuation),
-            "effort": request.effort,
-            "logit_bias": {str(token): amount for token, amount in bias.items()},
-            "logprobs": request.logprobs,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
-            "stop": request.stop,
-            "stop_token_ids": request.stop_ids,
-            "switch_penalty": None
-            if request.switch_penalty is None
-            else asdict(request.switch_penalty),
-            "temperature": request.temperature,
-            "thinking": request.thinking,
-            "thinking_token_budget": request.thinking_budget,
-            "top_p": request.top_p,
-        }
-    )
-
-
-def _canonical(fields: Mapping[str, Json]) -> str:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -37,6 +37,7 @@ from ..._errors import (
     UnknownNameError,
 )
 from .._json import Json
+from .._token_feed import Outbox, TokenFeed
 from ._sampling import margin_of, sampling_params
 
 __all__ = [
@@ -187,6 +188,7 @@ class Engine:
         self._problem: ThinkrouteError | None = None
         self._lora: Any = None
         self._n_requests = 0
+        self._outbox = Outbox()
         self._thread = threading.Thread(
             target=self._work, name=f"thinkroute-vllm-{settings.model}", daemon=True
         )
@@ -203,6 +205,7 @@ class Engine:
         prompt: Sequence[int],
         request: GenerationRequest,
         extra: Mapping[str, str] | None = None,
+        feed: TokenFeed | None = None,
     ) -> EngineOutput:
         """Generate one answer; runs in the engine's loop.
 
@@ -210,6 +213,8 @@ class Engine:
             prompt: Ids of the rendered conversation and of the given part of the answer.
             request: What is asked.
             extra: What logits processors need to know.
+            feed: Takes the ids as they come, without those of the last step, which may be an
+                end of turn; `None` if only the output is wanted.
 
         Raises:
             ThinkrouteError: The engine did not start, or the request failed.
@@ -219,31 +224,36 @@ class Engine:
         self._n_requests += 1
         started = time.perf_counter()
         final: Any = None
+        ids: list[int] = []
+        entries: list[Any] = []
         try:
             outputs = llm.generate(
                 # vLLM's `TokensInput`: rendered, so that it goes straight to the scheduler.
                 {"type": "token", "prompt_token_ids": list(prompt)},
-                sampling_params(request, extra),
+                sampling_params(request, extra, streams=feed is not None),
                 f"thinkroute-{self._n_requests}",
                 lora_request=self._lora,
             )
-            async for output in outputs:
-                final = output
+            async for final in outputs:
+                ids += final.outputs[0].token_ids
+                entries += final.outputs[0].logprobs or ()
+                if feed is not None and not final.finished:
+                    self._tell(feed, final.outputs[0].token_ids)
         except Exception as error:
             raise self._translated(error) from error
         if final is None:
             raise self._failed("the engine gave no output", retryable=True)
         output = final.outputs[0]
-        token_ids = tuple(output.token_ids)
+        token_ids = tuple(ids)
         logprobs: tuple[float, ...] = ()
         margins: tuple[float | None, ...] = ()
-        if request.logprobs and output.logprobs is not None:
+        if entries:
             # Rounding can lift a certain token a little above 0.
             logprobs = tuple(
                 min(0.0, float(entry[token].logprob))
-                for token, entry in zip(token_ids, output.logprobs, strict=True)
+                for token, entry in zip(token_ids, entries, strict=True)
             )
-            margins = tuple(margin_of(entry) for entry in output.logprobs)
+            margins = tuple(map(margin_of, entries))
         return EngineOutput(
             token_ids,
             logprobs,
@@ -253,6 +263,11 @@ class Engine:
             margins,
             output.stop_reason,
         )
+
+    def _tell(self, feed: TokenFeed, ids: Sequence[int]) -> None:
+        # The requests of one step wake up in one turn of the loop, the call comes in the next.
+        if self._outbox.add(feed, ids):
+            self._loop.call_soon(self._outbox.flush)
 
     def close(self) -> None:
         """Shut the engine down and wait for its processes and its thread."""

@@ -18,12 +18,15 @@ def margin_of(entry: Mapping[int, Any]) -> float | None:
     return likely[0] - likely[1] if len(likely) == 2 and math.isfinite(likely[1]) else None
 
 
-def sampling_params(request: GenerationRequest, extra: Mapping[str, str] | None = None) -> Any:
+def sampling_params(
+    request: GenerationRequest, extra: Mapping[str, str] | None = None, *, streams: bool = False
+) -> Any:
     """Return vLLM's `SamplingParams` of a request.
 
     Args:
         request: What is asked.
         extra: What logits processors need to know.
+        streams: Whether each token is wanted when it comes.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -53,6 +56,6 @@ def sampling_params(request: GenerationRequest, extra: Mapping[str, str] | None 
         detokenize=bool(request.stop),
         skip_special_tokens=False,
         extra_args=dict(extra) if extra else None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.DELTA if streams else RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )

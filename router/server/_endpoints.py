@@ -1,0 +1,398 @@
+"""The endpoints that answer: chat completions, completions and responses, over one path."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, cast
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ._callers import Caller, Callers
+from ._gate import Gate
+from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
+from ._problems import ProblemError, problem_of
+from ._record import Endpoint, ServedRequest
+from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
+from ._service import Call, ChatService, Serving
+from ._working import ClientGoneError, EventStream, Working
+from .translate import chat_body_of_completion, chat_body_of_response
+
+__all__ = ["Endpoints", "read_json"]
+
+_HEADERS_AFTER_S = 2.0
+"""How long an error may still become the status of a stream, before its headers are sent."""
+_GONE = 499
+"""Status of a request whose client has gone, in the log alone (nginx's number)."""
+RAW = "raw"
+"""In the place of a policy: a text completion was passed on as it is."""
+_SCHEMAS: Mapping[Endpoint, type[BaseModel]] = {
+    "chat": ChatRequest,
+    "completions": CompletionRequest,
+    "responses": ResponseRequest,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A request that was let in.
+
+    Attributes:
+        endpoint: By which API it came.
+        body: Its body, checked.
+        headers: Its headers, names in lower case.
+        caller: Whose it is.
+        time_s: When it arrived, seconds since 1970.
+        started: The same by `time.perf_counter`.
+    """
+
+    endpoint: Endpoint
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+    caller: Caller
+    time_s: float
+    started: float
+
+    def calls(self, chats: Sequence[Mapping[str, Any]]) -> list[Call]:
+        """Return one call for each chat it comes to."""
+        return [
+            Call(self.endpoint, chat, self.headers, self.caller, self.time_s, self.started)
+            for chat in chats
+        ]
+
+
+class Endpoints:
+    """Serves the three APIs. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        service: ChatService,
+        *,
+        callers: Callers,
+        gate: Gate,
+        working: Working,
+        max_body_bytes: int,
+        note: Callable[[ServedRequest], None],
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            service: Decides and answers.
+            callers: Who may call.
+            gate: How many at once.
+            working: Where running work is kept track of.
+            max_body_bytes: Largest body; a larger one is refused before it is read.
+            note: Called for requests that were refused before any decision.
+        """
+        self._service = service
+        self._callers = callers
+        self._gate = gate
+        self._working = working
+        self._max_body_bytes = max_body_bytes
+        self._note = note
+
+    async def chat(self, request: Request) -> Any:
+        """`POST /v1/chat/completions`."""
+        return await self._serve(request, "chat")
+
+    async def completions(self, request: Request) -> Any:
+        """`POST /v1/completions`."""
+        return await self._serve(request, "completions")
+
+    async def responses(self, request: Request) -> Any:
+        """`POST /v1/responses`."""
+        return await self._serve(request, "responses")
+
+    async def _serve(self, request: Request, endpoint: Endpoint) -> Any:
+        started, time_s = time.perf_counter(), time.time()
+        headers = dict(request.headers)
+        caller, asked = Caller(), ""
+        is_in = False
+        try:
+            caller = self._callers.identify(headers)
+            body = await read_json(request, headers, self._max_body_bytes)
+            check(_SCHEMAS[endpoint], body)
+            asked = body["model"]
+            caller.admit()
+            arrived = _Arrived(endpoint, body, headers, caller, time_s, started)
+            await self._working.for_client(request.receive, self._gate.enter())
+            is_in = True
+            return await self._answered(request, arrived)
+        except BaseException as error:
+            if is_in:
+                self._gate.leave()
+            if not isinstance(error, Exception):
+                raise
+            problem, code = _told(error)
+            self._note(
+                ServedRequest(
+                    decision_id=token_hex(16),
+                    time_s=time_s,
+                    endpoint=endpoint,
+                    asked=asked,
+                    arm="",
+                    status=problem.status,
+                    seconds=time.perf_counter() - started,
+                    caller=caller.name,
+                    error=code,
+                )
+            )
+            return JSONResponse(problem.to_json(), problem.status, problem.headers())
+
+    async def _answered(self, request: Request, arrived: _Arrived) -> Any:
+        """Return the response; whoever sends it leaves the gate, unless this raises."""
+        body, endpoint = arrived.body, arrived.endpoint
+        created = int(arrived.time_s)
+        if endpoint == "completions":
+            raw = await self._raw(request, arrived)
+            if raw is not None:
+                return raw
+            chats = chat_body_of_completion(body)
+            shown: Presenter = CompletionShown(body, f"cmpl-{token_hex(12)}", created, len(chats))
+        elif endpoint == "responses":
+            chats = [chat_body_of_response(body)]
+            shown = ResponseShown(body, f"resp_{token_hex(12)}", created)
+        else:
+            chats = [body]
+            shown = ChatShown(body)
+        if endpoint != "chat":
+            for chat in chats:
+                check(ChatRequest, chat)
+        calls = arrived.calls(chats)
+        if body.get("stream"):
+            return await self._streamed(request, calls, shown)
+        return await self._whole(request, calls, shown)
+
+    async def _whole(self, request: Request, calls: Sequence[Call], shown: Presenter) -> Response:
+        async def work() -> tuple[list[dict[str, Any]], dict[str, str]]:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._document(call)) for call in calls]
+            return [task.result()[0] for task in tasks], tasks[0].result()[1]
+
+        if len(calls) == 1:
+            document, headers = await self._working.for_client(
+                request.receive, self._document(calls[0])
+            )
+            documents = [document]
+        else:
+            try:
+                documents, headers = await self._working.for_client(request.receive, work())
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from None
+        response = JSONResponse(shown.whole(*documents), headers=headers)
+        self._gate.leave()
+        return response
+
+    async def _document(self, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
+        serving = await self._service.begin(call)
+        try:
+            document = await serving.answer.document()
+        except BaseException as error:
+            _finish(serving, error, is_streamed=False)
+            raise
+        finally:
+            await serving.answer.aclose()
+        if serving.explains:
+            document["thinkroute"] = serving.explanation()
+        serving.finish(status=200, is_streamed=False)
+        return document, serving.headers()
+
+    async def _streamed(
+        self, request: Request, calls: Sequence[Call], shown: Presenter
+    ) -> "EventStream":
+        serving = await self._working.for_client(request.receive, self._service.begin(calls[0]))
+        ended = _Ended(serving)
+        pieces = serving.answer.chunks()
+        try:
+            first = self._working.start(_first(pieces))
+            await self._working.for_client(request.receive, _seen(first))
+            if first.done():
+                first.result()
+        except BaseException as error:
+            _finish(serving, error, is_streamed=True)
+            await serving.answer.aclose()
+            raise
+
+        async def events() -> AsyncGenerator[bytes]:
+            try:
+                for index, call in enumerate(calls):
+                    if index:
+                        ended.serving = await self._service.begin(call)
+                    now = ended.serving
+                    each = _resumed(first, pieces) if not index else now.answer.chunks()
+                    async for chunk in each:
+                        ended.note_first(call.started)
+                        if chunk.get("usage") and now.explains:
+                            chunk["thinkroute"] = now.explanation()
+                        yield shown.piece(chunk, index)
+                    now.finish(status=200, is_streamed=True, first_token_s=ended.first_token_s)
+                    await now.answer.aclose()
+                yield shown.end()
+            except Exception as error:  # noqa: BLE001 - the headers are sent: it becomes an event
+                problem, ended.error = _told(error)
+                yield shown.broken(problem)
+
+        async def on_end(error: str) -> None:
+            if not first.done():
+                first.cancel()
+                await asyncio.wait({first})
+            code = ended.error or error
+            status = _GONE if code == "client-disconnected" else 200
+            ended.serving.finish(
+                status=status, error=code, is_streamed=True, first_token_s=ended.first_token_s
+            )
+            await ended.serving.answer.aclose()
+            self._gate.leave()
+
+        return EventStream(
+            events(),
+            self._working,
+            headers=serving.headers(),
+            on_broken=shown.broken,
+            on_end=on_end,
+        )
+
+    async def _raw(self, request: Request, arrived: _Arrived) -> "EventStream | None":
+        """Pass a completion on as it is where it names a model behind a server, not the router.
+
+        Such a prompt is no question but a text to go on with, and there is no mode to choose.
+        """
+        name = self._service.wishes.model_named(arrived.body["model"])
+        model = self._service.models.get(name or "")
+        if model is None:
+            return None
+        sent = {key: value for key, value in arrived.body.items() if key != "thinkroute"}
+        sent["model"] = model.name
+        answer = await self._working.for_client(
+            request.receive,
+            model.pool.send(
+                "/completions", json.dumps(sent).encode(), headers={}, model=model.name
+            ),
+        )
+        own = {"x-thinkroute-arm": f"{model.name}:{RAW}"}
+        if (kind := answer.headers.get("content-type")) is not None:
+            own["content-type"] = kind
+
+        async def passed() -> AsyncGenerator[bytes]:
+            async for data in answer.chunks():
+                yield data
+
+        async def on_end(error: str) -> None:
+            await answer.aclose()
+            self._gate.leave()
+            self._note(
+                ServedRequest(
+                    decision_id=token_hex(16),
+                    time_s=arrived.time_s,
+                    endpoint="completions",
+                    asked=arrived.body["model"],
+                    arm=own["x-thinkroute-arm"],
+                    status=_GONE if error == "client-disconnected" else 200,
+                    seconds=time.perf_counter() - arrived.started,
+                    caller=arrived.caller.name,
+                    is_streamed=bool(arrived.body.get("stream")),
+                    error=error,
+                    upstream=answer.url,
+                    n_attempts=answer.n_attempts,
+                )
+            )
+
+        return EventStream(
+            passed(),
+            self._working,
+            headers=own,
+            on_broken=lambda problem: b"",
+            on_end=on_end,
+            comment=b"",
+        )
+
+
+class _Ended:
+    """What is known about a stream when it ends."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.error = ""
+        self.first_token_s: float | None = None
+
+    def note_first(self, started: float) -> None:
+        if self.first_token_s is None:
+            self.first_token_s = time.perf_counter() - started
+
+
+async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int) -> dict[str, Any]:
+    """Return the JSON object that a request holds.
+
+    Raises:
+        ProblemError: It is too large, of another type, or none.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        # Pages of other sites can send the types that browsers call simple, but not this one.
+        raise ProblemError(
+            415, "unsupported-type", f"content-type is {kind!r}, expected application/json"
+        )
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    parts: list[bytes] = []
+    n_bytes = 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        if n_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        parts.append(part)
+    try:
+        body: Any = json.loads(b"".join(parts))
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(400, "invalid-json", f"the body is no JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ProblemError(400, "invalid-request", "the body is no JSON object")
+    return cast("dict[str, Any]", body)
+
+
+def _too_large(max_bytes: int) -> ProblemError:
+    return ProblemError(
+        413, "body-too-large", f"the body has more than the {max_bytes:,} bytes allowed"
+    )
+
+
+async def _first(pieces: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
+    return await anext(pieces, None)
+
+
+async def _seen(first: "asyncio.Task[Any]") -> None:
+    """Wait for the first piece, but not for long: a method of many calls may think for minutes."""
+    await asyncio.wait({first}, timeout=_HEADERS_AFTER_S)
+
+
+async def _resumed(
+    first: "asyncio.Task[dict[str, Any] | None]", pieces: AsyncIterator[dict[str, Any]]
+) -> AsyncIterator[dict[str, Any]]:
+    head = await first
+    if head is not None:
+        yield head
+        async for piece in pieces:
+            yield piece
+
+
+def _told(error: BaseException) -> tuple[ProblemError, str]:
+    """Return what the client is told, and the code for the log."""
+    if isinstance(error, ClientGoneError):
+        return ProblemError(
+            _GONE, "client-disconnected", "the client has gone"
+        ), "client-disconnected"
+    problem = problem_of(error)
+    return problem, problem.code
+
+
+def _finish(serving: Serving, error: BaseException, *, is_streamed: bool) -> None:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        serving.finish(status=_GONE, error="client-disconnected", is_streamed=is_streamed)
+        return
+    problem, code = _told(error)
+    serving.finish(status=problem.status, error=code, is_streamed=is_streamed)

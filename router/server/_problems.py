@@ -1,0 +1,136 @@
+"""Errors as clients of OpenAI's API know them: a status and `{"error": {...}}`."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from policies import (
+    CONTEXT_EXCEEDED,
+    BackendConnectionError,
+    BackendError,
+    BackendRateLimitError,
+    BackendRequestError,
+    BackendTimeoutError,
+    CapabilityError,
+    InvalidInputError,
+    NoAdmissibleArmError,
+    StoreError,
+    ThinkrouteError,
+    UnknownNameError,
+)
+
+__all__ = ["ProblemError", "problem_of"]
+
+_LOG = logging.getLogger("thinkroute.server")
+_LOG.addHandler(logging.NullHandler())
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CLIENTS_FAULT = (400, 404, 409, 413, 415, 422)
+_RETRY_S = 1
+
+
+class ProblemError(Exception):
+    """Why a request gets no answer.
+
+    Attributes:
+        status: HTTP status.
+        code: Stable identifier.
+        message: One line for people.
+        param: The field that is to blame, where one is.
+        retry_after_s: When to try again, `None` where that makes no sense.
+        document: The upstream's own error document, passed on as it is.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep what the client is told."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.document = document
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        if self.document is not None:
+            return dict(self.document)
+        kind = _TYPES.get(self.status)
+        kind = kind or ("server_error" if self.status >= 500 else "invalid_request_error")
+        return {
+            "error": {
+                "message": self.message,
+                "type": kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that belong to it."""
+        headers = {"www-authenticate": "Bearer"} if self.status == 401 else {}
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(max(math.ceil(self.retry_after_s), 1))
+        return headers
+
+
+def problem_of(error: BaseException) -> ProblemError:
+    """Return what a client is told about an error; unexpected ones are logged and not described."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, BackendError):
+        return _of_backend(error)
+    if isinstance(error, NoAdmissibleArmError):
+        if error.code == "caller-cap":
+            return ProblemError(429, error.code, str(error), retry_after_s=_RETRY_S)
+        return ProblemError(400, error.code, str(error))
+    if isinstance(error, InvalidInputError | UnknownNameError):
+        return ProblemError(400, error.code, str(error))
+    if isinstance(error, StoreError):
+        return ProblemError(503, error.code, str(error), retry_after_s=_RETRY_S)
+    if isinstance(error, ThinkrouteError):
+        return ProblemError(500, error.code, str(error))
+    _LOG.error("unexpected %s while serving", type(error).__name__, exc_info=error)
+    return ProblemError(500, "internal-error", "the server failed; its log says why")
+
+
+def _of_backend(error: BackendError) -> ProblemError:
+    code, status, text = error.code, error.status_code, str(error)
+    if isinstance(error, CapabilityError) or code == CONTEXT_EXCEEDED:
+        # Clients look for OpenAI's own word.
+        return ProblemError(
+            400, "context_length_exceeded" if code == CONTEXT_EXCEEDED else code, text
+        )
+    if isinstance(error, BackendRateLimitError):
+        return ProblemError(429, code, text, retry_after_s=error.retry_after_s or _RETRY_S)
+    if isinstance(error, BackendTimeoutError):
+        return ProblemError(504, code, text)
+    if isinstance(error, BackendConnectionError):
+        return ProblemError(503, code, text, retry_after_s=error.retry_after_s or _RETRY_S)
+    if isinstance(error, BackendRequestError) and status in _CLIENTS_FAULT:
+        return ProblemError(status, code, text, document=_document(error))
+    # A server that refuses our key is our affair, not the client's.
+    return ProblemError(502, code, text)
+
+
+def _document(error: BackendError) -> Mapping[str, Any] | None:
+    """Return the error document that the server sent, if it is one that clients can read."""
+    raw = getattr(error, "document", None)
+    try:
+        document: Any = json.loads(raw) if isinstance(raw, bytes | str) else raw
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    fields = cast("Mapping[str, Any]", document)
+    return fields if isinstance(fields.get("error"), dict) else None

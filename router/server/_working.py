@@ -1,0 +1,171 @@
+"""Work for a client who may go away, on a server that may have to stop."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+from ._problems import ProblemError
+
+__all__ = ["ClientGoneError", "EventStream", "Working"]
+
+_T = TypeVar("_T")
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_KEEPALIVE_S = 10.0
+_COMMENT = b": working\n\n"
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection; nobody waits for the answer."""
+
+
+class Working:
+    """Everything that is being worked on, so that it can be ended. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.is_stopping = False
+
+    def __len__(self) -> int:
+        """Return how much there is."""
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Start a piece of work."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def stop(self) -> None:
+        """End everything that is left; its clients are told so."""
+        self.is_stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def for_client(self, receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
+        """Return what a piece of work comes to, as long as its client waits for it.
+
+        Raises:
+            ClientGoneError: The client has gone; the work was cancelled.
+            ProblemError: The server stops (503).
+        """
+        task = self.start(work)
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGoneError
+            if task.cancelled() and self.is_stopping:
+                raise stopping()
+            return task.result()
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            elif not task.cancelled():
+                task.exception()  # Looked at, so that none is reported as forgotten.
+
+
+def stopping() -> ProblemError:
+    """Return what clients are told when the server stops before their answer is whole."""
+    return ProblemError(503, "shutting-down", "the server is shutting down", retry_after_s=1)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream:
+    """A response of server-sent events; the ASGI part of it."""
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        working: Working,
+        *,
+        headers: Mapping[str, str],
+        on_broken: Callable[[ProblemError], bytes],
+        on_end: Callable[[str], Awaitable[None]],
+        comment: bytes = _COMMENT,
+    ) -> None:
+        """Prepare to send.
+
+        Args:
+            events: The events; errors are caught inside.
+            working: Where the work is kept track of.
+            headers: Headers of the response.
+            on_broken: Returns the events that tell of a problem.
+            on_end: Called once when nothing more will be sent, with the code of the error or "".
+            comment: Sent where nothing else was for a while; none where it is empty.
+        """
+        self._events = events
+        self._working = working
+        self._headers = headers
+        self._on_broken = on_broken
+        self._on_end = on_end
+        self._comment = comment
+        self._is_silent = True
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Send events until there are no more, or nobody reads them."""
+        own = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-cache",
+            "x-accel-buffering": "no",
+            **self._headers,
+        }
+        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in own.items()]
+        error = "client-disconnected"
+        watch: asyncio.Task[None] | None = None
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            pump = self._working.start(self._pump(send))
+            watch = asyncio.ensure_future(self._watch(receive, send))
+            await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done():
+                pump.cancel()
+                await asyncio.wait({pump})
+            elif pump.cancelled():
+                problem = stopping()
+                error = problem.code
+                await send(_body(self._on_broken(problem), more=False))
+            else:
+                error = pump.result()
+        except OSError:
+            pass  # The client has gone while something was being sent.
+        finally:
+            if watch is not None:
+                watch.cancel()
+            with contextlib.suppress(RuntimeError):  # It is running: its own cancellation ends it.
+                await self._events.aclose()
+            await self._on_end(error)
+
+    async def _pump(self, send: Send) -> str:
+        async for data in self._events:
+            if data:
+                self._is_silent = False
+                await send(_body(data, more=True))
+        await send(_body(b"", more=False))
+        return ""
+
+    async def _watch(self, receive: Receive, send: Send) -> None:
+        """Return when the client has gone; until then keep silent connections open."""
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            while not (await asyncio.wait({gone}, timeout=_KEEPALIVE_S))[0]:
+                if self._is_silent and self._comment:
+                    await send(_body(self._comment, more=True))
+                self._is_silent = True
+        finally:
+            gone.cancel()
+
+
+def _body(data: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
