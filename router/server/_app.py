@@ -84,7 +84,6 @@ class Server:
                 settings.aliases,
             ),
             rules=settings.rules,
-            note=self.note,
         )
         self.endpoints = Endpoints(
             self.service,

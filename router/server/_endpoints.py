@@ -15,19 +15,17 @@ from starlette.responses import JSONResponse, Response
 from ._callers import Caller, Callers
 from ._gate import Gate
 from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
-from ._problems import ProblemError, problem_of
+from ._problems import GONE, ProblemError, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
 from ._service import Call, ChatService, Serving
-from ._working import ClientGoneError, EventStream, Working
+from ._working import EventStream, Working
 from .translate import chat_body_of_completion, chat_body_of_response
 
 __all__ = ["Endpoints", "read_json"]
 
 _HEADERS_AFTER_S = 2.0
 """How long an error may still become the status of a stream, before its headers are sent."""
-_GONE = 499
-"""Status of a request whose client has gone, in the log alone (nginx's number)."""
 RAW = "raw"
 """In the place of a policy: a text completion was passed on as it is."""
 _SCHEMAS: Mapping[Endpoint, type[BaseModel]] = {
@@ -48,6 +46,7 @@ class _Arrived:
         caller: Whose it is.
         time_s: When it arrived, seconds since 1970.
         started: The same by `time.perf_counter`.
+        rows: What is written down about it.
     """
 
     endpoint: Endpoint
@@ -56,13 +55,24 @@ class _Arrived:
     caller: Caller
     time_s: float
     started: float
+    rows: "_Rows"
 
     def calls(self, chats: Sequence[Mapping[str, Any]]) -> list[Call]:
         """Return one call for each chat it comes to."""
-        return [
-            Call(self.endpoint, chat, self.headers, self.caller, self.time_s, self.started)
-            for chat in chats
-        ]
+        who = (self.headers, self.caller, self.time_s, self.started, self.rows.put)
+        return [Call(self.endpoint, chat, *who) for chat in chats]
+
+
+class _Rows:
+    """Counts what is written down about one request, so that nothing is written twice."""
+
+    def __init__(self, note: Callable[[ServedRequest], None]) -> None:
+        self._note = note
+        self.n = 0
+
+    def put(self, record: ServedRequest) -> None:
+        self.n += 1
+        self._note(record)
 
 
 class Endpoints:
@@ -110,7 +120,8 @@ class Endpoints:
     async def _serve(self, request: Request, endpoint: Endpoint) -> Any:
         started, time_s = time.perf_counter(), time.time()
         headers = dict(request.headers)
-        caller, asked = Caller(), ""
+        caller, asked, rows = Caller(), "", _Rows(self._note)
+        body: dict[str, Any] = {}
         is_in = False
         try:
             caller = self._callers.identify(headers)
@@ -118,7 +129,7 @@ class Endpoints:
             check(_SCHEMAS[endpoint], body)
             asked = body["model"]
             caller.admit()
-            arrived = _Arrived(endpoint, body, headers, caller, time_s, started)
+            arrived = _Arrived(endpoint, body, headers, caller, time_s, started, rows)
             await self._working.for_client(request.receive, self._gate.enter())
             is_in = True
             return await self._answered(request, arrived)
@@ -127,20 +138,22 @@ class Endpoints:
                 self._gate.leave()
             if not isinstance(error, Exception):
                 raise
-            problem, code = _told(error)
-            self._note(
-                ServedRequest(
-                    decision_id=token_hex(16),
-                    time_s=time_s,
-                    endpoint=endpoint,
-                    asked=asked,
-                    arm="",
-                    status=problem.status,
-                    seconds=time.perf_counter() - started,
-                    caller=caller.name,
-                    error=code,
+            problem, code = told(error)
+            if not rows.n:
+                rows.put(
+                    ServedRequest(
+                        decision_id=token_hex(16),
+                        time_s=time_s,
+                        endpoint=endpoint,
+                        asked=asked,
+                        arm="",
+                        status=problem.status,
+                        seconds=time.perf_counter() - started,
+                        caller=caller.name,
+                        is_streamed=bool(body.get("stream")),
+                        error=code,
+                    )
                 )
-            )
             return JSONResponse(problem.to_json(), problem.status, problem.headers())
 
     async def _answered(self, request: Request, arrived: _Arrived) -> Any:
@@ -233,7 +246,7 @@ class Endpoints:
                     await now.answer.aclose()
                 yield shown.end()
             except Exception as error:  # noqa: BLE001 - the headers are sent: it becomes an event
-                problem, ended.error = _told(error)
+                problem, ended.error = told(error)
                 yield shown.broken(problem)
 
         async def on_end(error: str) -> None:
@@ -241,7 +254,7 @@ class Endpoints:
                 first.cancel()
                 await asyncio.wait({first})
             code = ended.error or error
-            status = _GONE if code == "client-disconnected" else 200
+            status = GONE if code == "client-disconnected" else 200
             ended.serving.finish(
                 status=status, error=code, is_streamed=True, first_token_s=ended.first_token_s
             )
@@ -284,14 +297,14 @@ class Endpoints:
         async def on_end(error: str) -> None:
             await answer.aclose()
             self._gate.leave()
-            self._note(
+            arrived.rows.put(
                 ServedRequest(
                     decision_id=token_hex(16),
                     time_s=arrived.time_s,
                     endpoint="completions",
                     asked=arrived.body["model"],
                     arm=own["x-thinkroute-arm"],
-                    status=_GONE if error == "client-disconnected" else 200,
+                    status=GONE if error == "client-disconnected" else 200,
                     seconds=time.perf_counter() - arrived.started,
                     caller=arrived.caller.name,
                     is_streamed=bool(arrived.body.get("stream")),
@@ -380,19 +393,6 @@ async def _resumed(
             yield piece
 
 
-def _told(error: BaseException) -> tuple[ProblemError, str]:
-    """Return what the client is told, and the code for the log."""
-    if isinstance(error, ClientGoneError):
-        return ProblemError(
-            _GONE, "client-disconnected", "the client has gone"
-        ), "client-disconnected"
-    problem = problem_of(error)
-    return problem, problem.code
-
-
 def _finish(serving: Serving, error: BaseException, *, is_streamed: bool) -> None:
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        serving.finish(status=_GONE, error="client-disconnected", is_streamed=is_streamed)
-        return
-    problem, code = _told(error)
+    problem, code = told(error)
     serving.finish(status=problem.status, error=code, is_streamed=is_streamed)

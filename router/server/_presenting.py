@@ -111,12 +111,9 @@ class ResponseShown:
 
     def whole(self, document: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
         """Return the response object."""
-        shown = response_of_chat(
+        return response_of_chat(
             document, self._body, response_id=self._id, created_at=self._created
         )
-        if "thinkroute" in document:
-            shown["thinkroute"] = document["thinkroute"]
-        return shown
 
     def piece(self, chunk: dict[str, Any], prompt_index: int = 0) -> bytes:
         """Return the events of a piece."""

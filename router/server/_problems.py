@@ -1,5 +1,6 @@
 """Errors as clients of OpenAI's API know them: a status and `{"error": {...}}`."""
 
+import asyncio
 import json
 import logging
 import math
@@ -21,13 +22,21 @@ from policies import (
     UnknownNameError,
 )
 
-__all__ = ["ProblemError", "problem_of"]
+__all__ = ["GONE", "ClientGoneError", "ProblemError", "problem_of", "told"]
 
 _LOG = logging.getLogger("thinkroute.server")
 _LOG.addHandler(logging.NullHandler())
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CLIENTS_FAULT = (400, 404, 409, 413, 415, 422)
 _RETRY_S = 1
+
+
+GONE = 499
+"""Status of a request whose client has gone, in the log alone (nginx's number)."""
+
+
+class ClientGoneError(Exception):
+    """The client has closed the connection; nobody waits for the answer."""
 
 
 class ProblemError(Exception):
@@ -102,6 +111,15 @@ def problem_of(error: BaseException) -> ProblemError:
         return ProblemError(500, error.code, str(error))
     _LOG.error("unexpected %s while serving", type(error).__name__, exc_info=error)
     return ProblemError(500, "internal-error", "the server failed; its log says why")
+
+
+def told(error: BaseException) -> tuple[ProblemError, str]:
+    """Return what the client is told about the end of a request, and the code for the log."""
+    if isinstance(error, ClientGoneError | asyncio.CancelledError | GeneratorExit):
+        code = "client-disconnected"
+        return ProblemError(GONE, code, "the client has gone"), code
+    problem = problem_of(error)
+    return problem, problem.code
 
 
 def _of_backend(error: BackendError) -> ProblemError:

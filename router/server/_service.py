@@ -35,11 +35,12 @@ from ._answers import Answer
 from ._callers import Caller
 from ._conversation import Conversation, read_conversation
 from ._local_chat import LocalChat, LocalRequest, Needs, needs_of
-from ._problems import ProblemError
+from ._problems import ProblemError, told
 from ._record import Endpoint, ServedRequest
 from ._stickiness import Conversations
 from ._upstream_chat import ServedModel, Thinking, thinking_of
 from ._wishes import Wish, Wishes
+from .upstreams import Trail
 
 __all__ = ["AS_IS", "Call", "ChatService", "Rules", "Serving", "Structured"]
 
@@ -96,6 +97,7 @@ class Call:
         caller: Whose it is.
         time_s: When it arrived, seconds since 1970.
         started: The same by `time.perf_counter`.
+        note: Called once when it has ended, if it was decided about.
     """
 
     endpoint: Endpoint
@@ -104,6 +106,7 @@ class Call:
     caller: Caller
     time_s: float
     started: float
+    note: Callable[[ServedRequest], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ class Serving:
         chosen = self.decision.chosen
         reference = self._service.reference_of(self.decision) if self.mode else None
         seconds = time.perf_counter() - self._call.started
-        self._service.note(
+        self._call.note(
             ServedRequest(
                 decision_id=self.decision_id,
                 time_s=self._call.time_s,
@@ -245,7 +248,6 @@ class ChatService:
         backends: BackendPool,
         wishes: Wishes,
         rules: Rules,
-        note: Callable[[ServedRequest], None],
     ) -> None:
         """Prepare to serve.
 
@@ -255,7 +257,6 @@ class ChatService:
             backends: How models are reached where policies build the requests.
             wishes: Reads what requests want.
             rules: How they are served.
-            note: Called once for every request that was decided about, when it has ended.
 
         Raises:
             UnknownNameError: The reference is no arm.
@@ -264,7 +265,6 @@ class ChatService:
         self.router = router
         self.wishes = wishes
         self.rules = rules
-        self.note = note
         self.models = dict(models)
         self._backends = backends
         self._options = rules.options or router.options
@@ -290,6 +290,7 @@ class ChatService:
         if self.rules.is_sticky and not wish.is_exact:
             cached = self._conversations.find(talk)
         gone: dict[str, Exception] = {}
+        trail = Trail()
         while True:
             admission = await self.router.admit(
                 talk.text,
@@ -305,16 +306,18 @@ class ChatService:
                 ),
             )
             try:
-                return await self._begun(call, admission, wish, talk, is_as_is=is_as_is)
+                return await self._begun(call, admission, wish, talk, trail, is_as_is=is_as_is)
             except (BackendError, ConfigError) as error:
                 admission.settle(0)
                 gone[admission.decision.model] = error
                 left = self._models_of(among) - gone.keys()
                 may_pass = isinstance(error, _PASSES) or is_gone(error)
                 if not (self.rules.falls_back and may_pass and left):
+                    self._note_failure(call, admission.decision, talk, trail, error)
                     raise
-            except BaseException:
+            except BaseException as error:
                 admission.settle(0)
+                self._note_failure(call, admission.decision, talk, trail, error)
                 raise
 
     def reference_of(self, decision: Decision) -> Candidate | None:
@@ -352,15 +355,56 @@ class ChatService:
         ]
         return sum(costs) if len(costs) == len(parts) else None
 
+    def _note_failure(
+        self,
+        call: Call,
+        decision: Decision,
+        talk: Conversation,
+        trail: Trail,
+        error: BaseException,
+    ) -> None:
+        """Write down a request that no model has answered."""
+        problem, code = told(error)
+        seconds = time.perf_counter() - call.started
+        call.note(
+            ServedRequest(
+                decision_id=decision.decision_id,
+                time_s=call.time_s,
+                endpoint=call.endpoint,
+                asked=str(call.body.get("model", "")),
+                arm=decision.arm.name,
+                status=problem.status,
+                seconds=seconds,
+                caller=call.caller.name,
+                conversation=talk.first,
+                mode=str(decision.arm.mode),
+                budget=decision.arm.budget,
+                reasons=decision.reasons,
+                is_streamed=bool(call.body.get("stream")),
+                error=code,
+                upstream=trail.url,
+                n_attempts=trail.n_attempts,
+                decision_s=decision.latency_s,
+                added_s=max(seconds - trail.wait_s, 0.0),
+            )
+        )
+
     async def _begun(
-        self, call: Call, admission: Admission, wish: Wish, talk: Conversation, *, is_as_is: bool
+        self,
+        call: Call,
+        admission: Admission,
+        wish: Wish,
+        talk: Conversation,
+        trail: Trail,
+        *,
+        is_as_is: bool,
     ) -> Serving:
         decision = admission.decision
         before: tuple[str, Usage] | None = None
         if decision.escalation is None:
-            answer = await self._start(call, decision.arm, is_as_is=is_as_is)
+            answer = await self._start(call, decision.arm, trail, is_as_is=is_as_is)
         else:
-            decision, answer, before = await self._looked(call, decision)
+            decision, answer, before = await self._looked(call, decision, trail)
         arm = decision.arm
         return Serving(
             decision=decision,
@@ -377,7 +421,7 @@ class ChatService:
         )
 
     async def _looked(
-        self, call: Call, decision: Decision
+        self, call: Call, decision: Decision, trail: Trail
     ) -> tuple[Decision, Answer, tuple[str, Usage] | None]:
         """Ask the first arm, look at its answer, and keep it or ask the second one."""
         at_work = self._arms[decision.arm.name]
@@ -399,14 +443,20 @@ class ChatService:
             )
             before = None
         else:
-            answer = await self._start(call, after.arm, before=first.usage)
+            answer = await self._start(call, after.arm, trail, before=first.usage)
             before = (decision.model, first.usage)
         answer.facts.wait_s += waited
         answer.facts.n_attempts += 1
         return after, answer, before
 
     async def _start(
-        self, call: Call, arm: Arm, *, is_as_is: bool = False, before: Usage | None = None
+        self,
+        call: Call,
+        arm: Arm,
+        trail: Trail,
+        *,
+        is_as_is: bool = False,
+        before: Usage | None = None,
     ) -> Answer:
         at_work = self._arms[arm.name]
         if at_work.thinking is not None:
@@ -414,6 +464,7 @@ class ChatService:
                 call.body,
                 None if is_as_is else at_work.thinking,
                 headers=_forwarded(call.headers),
+                trail=trail,
                 shows_thought=self.rules.shows_thought,
                 before=before,
             )

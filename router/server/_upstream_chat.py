@@ -18,7 +18,7 @@ from policies.backends.thinking import Dialect, dialect_named, with_thinking
 
 from ._answers import AnswerFacts
 from ._documents import read_usage, show_thought, usage_document
-from .upstreams import UpstreamAnswer, UpstreamPool
+from .upstreams import Trail, UpstreamAnswer, UpstreamPool
 
 __all__ = ["ServedModel", "Thinking", "UpstreamChat", "thinking_of"]
 
@@ -89,6 +89,7 @@ class ServedModel:
         thinking: Thinking | None,
         *,
         headers: Mapping[str, str],
+        trail: Trail,
         shows_thought: bool,
         before: Usage | None = None,
     ) -> "UpstreamChat":
@@ -98,6 +99,7 @@ class ServedModel:
             body: The client's body.
             thinking: How it is to think; `None` leaves it as the client and the server have it.
             headers: More headers to send.
+            trail: Filled with what the request goes through.
             shows_thought: Whether the client is told thoughts.
             before: Tokens of calls that came before.
 
@@ -119,7 +121,11 @@ class ServedModel:
             options = cast("Mapping[str, Any]", sent.get("stream_options") or {})
             sent["stream_options"] = {**options, "include_usage": True}
         answer = await self.pool.send(
-            "/chat/completions", json.dumps(sent).encode(), headers=headers, model=self.name
+            "/chat/completions",
+            json.dumps(sent).encode(),
+            headers=headers,
+            model=self.name,
+            trail=trail,
         )
         return UpstreamChat(answer, self.name, shows_thought=shows_thought, before=before)
 
@@ -212,6 +218,10 @@ class UpstreamChat:
             fields = cast("dict[str, Any]", choice)
             if isinstance(said := fields.get(key), dict):
                 show_thought(cast("dict[str, Any]", said), is_shown=self._shows_thought)
+            if not self._shows_thought:
+                # Those of the thought's tokens are among them.
+                fields["logprobs"] = None
+                fields.pop("token_ids", None)
             if isinstance(reason := fields.get("finish_reason"), str):
                 self.facts.finish_reason = reason
 

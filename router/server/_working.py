@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from ._problems import ProblemError
+from ._problems import ClientGoneError, ProblemError
 
-__all__ = ["ClientGoneError", "EventStream", "Working"]
+__all__ = ["EventStream", "Working"]
 
 _T = TypeVar("_T")
 Message = MutableMapping[str, Any]
@@ -16,10 +16,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 _KEEPALIVE_S = 10.0
 _COMMENT = b": working\n\n"
-
-
-class ClientGoneError(Exception):
-    """The client has closed the connection; nobody waits for the answer."""
 
 
 class Working:

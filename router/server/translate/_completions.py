@@ -141,8 +141,8 @@ def completion_of_chats(
     choices: list[JsonObject] = []
     for number, answer in enumerate(answers):
         for choice in answer["choices"].items():
-            text = first_given(choice["message"], ("content", "refusal"))
-            choices.append(_choice(choice, text, number * n, _finish_reason(choice) or "stop"))
+            reason = _finish_reason(choice) or "stop"
+            choices.append(_choice(choice, _said(choice["message"]), number * n, reason))
     completion: JsonObject = {
         "id": completion_id,
         "object": "text_completion",
@@ -171,6 +171,11 @@ def _choice(choice: AnswerField, text: str, offset: int, finish_reason: str | No
     }
 
 
+def _said(message: AnswerField) -> str:
+    """Return what a message says: a refusal is text like any other here."""
+    return first_given(message, ("content",)) + first_given(message, ("refusal",))
+
+
 def _finish_reason(choice: AnswerField) -> str | None:
     """Return why a choice ended, `None` where it does not tell."""
     reason = first_given(choice, ("finish_reason",))
@@ -183,9 +188,8 @@ def _usage(answer: AnswerField) -> Mapping[str, object] | None:
     usage = answer["usage"]
     if not usage.is_given:
         return None
-    for name in ("prompt_tokens", "completion_tokens"):
-        usage[name].count()
-    return usage.fields()
+    read, generated = usage["prompt_tokens"].count(), usage["completion_tokens"].count()
+    return {"total_tokens": read + generated, **usage.fields()}
 
 
 def _total(usages: Sequence[Mapping[str, object] | None]) -> JsonObject | None:
@@ -239,7 +243,7 @@ def completion_chunk_of(
     answer = AnswerField(chunk)
     choices: list[JsonObject] = []
     for choice in answer["choices"].items() if answer["choices"].is_given else []:
-        text, reason = first_given(choice["delta"], ("content", "refusal")), _finish_reason(choice)
+        text, reason = _said(choice["delta"]), _finish_reason(choice)
         if text or reason:
             choices.append(_choice(choice, text, prompt_index * n, reason))
     said = own_fields(answer)

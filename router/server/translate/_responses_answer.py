@@ -107,7 +107,11 @@ def first_given(field: AnswerField, names: Sequence[str]) -> str:
     Raises:
         BackendResponseError: One of them is no text.
     """
-    return next(filter(None, (field[name].text() for name in names if field[name].is_given)), "")
+    for name in names:
+        given = field[name]
+        if given.is_given and (text := given.text()):
+            return text
+    return ""
 
 
 def own_fields(answer: AnswerField) -> JsonObject:

@@ -17,8 +17,9 @@ from ._answer import Trail, UpstreamAnswer
 from ._budget import RetryBudget
 from ._failures import BACKEND
 from ._health import HealthCheck
+from ._request import UpstreamRequest, checked_request
 from ._settings import BreakerSettings, RetrySettings, UpstreamSettings
-from ._upstream import Upstream, UpstreamRequest, UpstreamState, checked_request
+from ._upstream import Upstream, UpstreamState
 
 __all__ = ["UpstreamPool"]
 

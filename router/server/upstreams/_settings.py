@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from policies import InvalidInputError
-from policies.backends.openai._client import checked_url  # noqa: PLC2701 - has no public name yet
+from policies.backends.openai import checked_url
 
 from ._addresses import denial_of_host, is_odd_number
 

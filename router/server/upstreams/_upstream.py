@@ -2,26 +2,26 @@
 
 import logging
 import random
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from policies import BackendError, InvalidInputError, MissingPrerequisiteError
+from policies import BackendError, MissingPrerequisiteError
 
 from ._addresses import checked_resolver, checked_socket
 from ._answer import Trail, UpstreamAnswer
 from ._breaker import Breaker, BreakerState
 from ._failures import Failures, is_blamed
+from ._request import UpstreamRequest
 from ._settings import BreakerSettings, UpstreamSettings
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from yarl import URL
 
-__all__ = ["Upstream", "UpstreamRequest", "UpstreamState", "checked_request"]
+__all__ = ["Upstream", "UpstreamState"]
 
 _LOG = logging.getLogger("thinkroute.server")
 
@@ -31,14 +31,6 @@ _KEEP_ALIVE_S = 4.0
 # Larger bodies are written piece by piece, for which aiohttp wants a file.
 _MOST_AT_ONCE = 2**20
 _MOST_ERROR_BYTES = 2**20
-_PATH = re.compile(r"(?:/[A-Za-z0-9_~:.-]+)+")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NOT_SENT = frozenset({
-    "accept-encoding", "api-key", "authorization", "connection", "content-encoding",
-    "content-length", "content-type", "cookie", "expect", "host", "keep-alive",
-    "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-    "x-api-key",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +52,6 @@ class UpstreamState:
     state: BreakerState
     reason: str
     n_failed: int
-
-
-class UpstreamRequest(NamedTuple):
-    """What is sent, the same in every attempt.
-
-    Attributes:
-        method: GET or POST.
-        path: Path below the base URL.
-        body: JSON document, empty for a GET.
-        headers: Headers beyond our own.
-        model: Model that is asked, for errors.
-        is_whole: Whether the answer is read to its end before it counts as one.
-    """
-
-    method: str
-    path: str
-    body: bytes
-    headers: dict[str, str]
-    model: str
-    is_whole: bool
-
-
-def checked_request(
-    method: str, path: str, body: bytes, headers: Mapping[str, str], model: str, *, is_whole: bool
-) -> UpstreamRequest:
-    """Return a request, without the headers that are ours to set.
-
-    Raises:
-        InvalidInputError: The path or a header could be read as something else than it seems.
-    """
-    if not _PATH.fullmatch(path) or ".." in path:
-        raise InvalidInputError(
-            f"path {path[:100]!r} is none below a base URL, expected for example /chat/completions"
-        )
-    sent = {"Content-Type": "application/json"} if body else {}
-    for name, value in headers.items():
-        if name.lower() in _NOT_SENT:
-            continue
-        if not _HEADER.fullmatch(name) or not value.isprintable():
-            raise InvalidInputError(f"header {name[:100]!r} holds characters that break HTTP")
-        sent[name] = value
-    return UpstreamRequest(method, path, body, sent, model, is_whole)
 
 
 class Upstream:

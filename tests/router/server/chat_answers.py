@@ -2,6 +2,7 @@
 
 import codecs
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -103,7 +104,7 @@ def chunk(
 
 def _cut(whole: Any, places: list[int]) -> list[Any]:
     ends = sorted({place % (len(whole) + 1) for place in places} | {0, len(whole)})
-    return [whole[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 @st.composite
@@ -138,7 +139,7 @@ def _spoken(key: str, text: str, tokens: tuple[bytes, ...] | None, places: list[
 def _called(answer: Answer, places: list[int]) -> list[Any]:
     pieces: list[Any] = []
     for number, (call_id, name, arguments) in enumerate(answer.calls):
-        head = {"index": number, "id": call_id, "type": "function"}
+        head: dict[str, Any] = {"index": number, "id": call_id, "type": "function"}
         head["function"] = {"name": name, "arguments": ""}
         pieces.append(({"tool_calls": [head]}, [b"\0"]))
         for piece in _cut(arguments, places):

@@ -88,7 +88,7 @@ def busy_day(n_requests: int = 240, show_texts: bool = False) -> tuple[StatusBoa
     for number in range(n_requests):
         # Thick and thin seconds over the last minute, as real traffic has them.
         part = number / n_requests
-        clock.now_s = NOON - 58.0 + 57.0 * (part + 0.07 * math.sin(9.0 * math.pi * part))
+        clock.now_s = NOON - 58.0 + 57.0 * (part + 0.033 * math.sin(9.0 * math.pi * part))
         arm, budget, reasons, tokens, flops = arms[number % len(arms)]
         is_broken = number % 40 == 37
         board.note(

@@ -11,8 +11,7 @@ from pydantic import TypeAdapter
 
 from policies import BackendResponseError, InvalidInputError
 from router.server.translate import chat_body_of_response, response_of_chat
-
-from .chat_answers import TOOLS, USAGE, Answer, answers, entry
+from tests.router.server.chat_answers import TOOLS, USAGE, Answer, answers, entry
 
 MESSAGES: TypeAdapter[Any] = TypeAdapter(list[ChatCompletionMessageParam])
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
@@ -346,7 +345,10 @@ def user(*parts: Any) -> dict[str, Any]:
         ({"store": 1}, "store is a int, expected true or false"),
         ({"metadata": {"a": 1}}, "metadata.a is a int, expected a text"),
         ({"reasoning": "low"}, "reasoning is a str, expected an object"),
-        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema is missing"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n"}}},
+            "text.format.schema is missing",
+        ),
         ({"tools": {}}, "tools is a dict, expected a list"),
         ({"tools": [{"type": "function", "name": "f", "parameters": 1}]}, "tools[0].parameters is"),
         ({"tool_choice": "some"}, "tool_choice is 'some', expected none or auto or required"),
@@ -394,11 +396,14 @@ _JSON = st.recursive(
     )
 )
 def test_whatever_is_sent_is_translated_or_refused(body: dict[str, Any]) -> None:
+    refused, told = "", None
     try:
-        told: Any = chat_body_of_response(body)
+        told = chat_body_of_response(body)
     except InvalidInputError as error:
-        assert "\n" not in str(error)
-    else:
+        refused = str(error)
+    assert "\n" not in refused
+    assert bool(refused) == (told is None)
+    if told is not None:
         MESSAGES.validate_python(told["messages"])
 
 
@@ -445,8 +450,9 @@ def test_a_thought_a_text_and_a_call_are_items_in_this_order() -> None:
 
 
 def test_a_refusal_is_a_part_of_the_message() -> None:
-    [item]: Any = response(Answer(refusal="No"))["output"]
-    assert item["content"] == [{"type": "refusal", "refusal": "No"}]
+    output: Any = response(Answer(refusal="No"))["output"]
+    assert len(output) == 1
+    assert output[0]["content"] == [{"type": "refusal", "refusal": "No"}]
 
 
 @pytest.mark.parametrize(
@@ -518,14 +524,10 @@ def test_what_was_not_given_is_told_as_the_default() -> None:
 
 
 def test_logprobs_are_those_of_the_text_alone() -> None:
-    answer = Answer(
-        "so 4", "4", thought_tokens=(b"so", b" 4"), text_tokens=("4".encode(),), usage=USAGE
-    )
-    [_, message]: Any = response(answer)["output"]
-    [told] = message["content"][0]["logprobs"]
-    assert told == entry(b"4") | {
-        "top_logprobs": [{"token": "x", "logprob": -1.5, "bytes": [120]}]
-    }
+    answer = Answer("so 4", "4", thought_tokens=(b"so", b" 4"), text_tokens=(b"4",), usage=USAGE)
+    output: Any = response(answer)["output"]
+    [told] = output[1]["content"][0]["logprobs"]
+    assert told == entry(b"4") | {"top_logprobs": [{"token": "x", "logprob": -1.5, "bytes": [120]}]}
 
 
 def test_a_hidden_thought_does_not_lend_its_logprobs_to_the_text() -> None:
@@ -538,8 +540,8 @@ def test_a_hidden_thought_does_not_lend_its_logprobs_to_the_text() -> None:
 
 def test_tokens_that_do_not_spell_the_text_are_all_told() -> None:
     answer = Answer("", "é", thought_tokens=(), text_tokens=("\ufffd".encode(), "\ufffd".encode()))
-    [message]: Any = response(answer)["output"]
-    assert len(message["content"][0]["logprobs"]) == 3
+    output: Any = response(answer)["output"]
+    assert len(output[0]["content"][0]["logprobs"]) == 3
 
 
 def test_calls_without_a_name_of_their_own_get_one() -> None:

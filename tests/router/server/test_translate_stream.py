@@ -15,8 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from policies import BackendResponseError
 from router.server.translate import ResponseStream, chat_body_of_response, response_of_chat
-
-from .chat_answers import TOOLS, USAGE, Answer, answers, chunk, chunkings
+from tests.router.server.chat_answers import TOOLS, USAGE, Answer, answers, chunk, chunkings
 
 REQUEST: dict[str, Any] = {"model": "asked", "input": "?", "tools": TOOLS, "stream": True}
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ ONCE = RetrySettings(max_retries=0)
 @asynccontextmanager
 async def started(
     *servers: UpstreamServer, breaker: BreakerSettings, retry: RetrySettings = ONCE
-) -> AsyncIterator[UpstreamPool]:
+) -> AsyncGenerator[UpstreamPool]:
     pool = UpstreamPool(
         [UpstreamSettings(each.url) for each in servers], retry=retry, breaker=breaker
     )
@@ -37,16 +37,19 @@ async def started(
 
 
 async def test_a_dead_server_is_known_before_a_client_meets_it() -> None:
-    async with UpstreamServer() as dead, UpstreamServer() as alive:
-        async with started(dead, alive, breaker=QUICK) as pool:
-            await dead.down()
-            await alive.until(lambda: not pool.states()[0].is_up)
-            assert pool.states()[0].reason == "a check got no answer"
-            assert pool.states()[1].is_up
-            for _ in range(10):
-                answer = await pool.send(CHAT, BODY)
-                await answer.read()
-                assert answer.n_attempts == 1
+    async with (
+        UpstreamServer() as dead,
+        UpstreamServer() as alive,
+        started(dead, alive, breaker=QUICK) as pool,
+    ):
+        await dead.down()
+        await alive.until(lambda: not pool.states()[0].is_up)
+        assert pool.states()[0].reason == "a check got no answer"
+        assert pool.states()[1].is_up
+        for _ in range(10):
+            answer = await pool.send(CHAT, BODY)
+            await answer.read()
+            assert answer.n_attempts == 1
 
 
 async def test_a_pool_starts_with_its_server_down_and_uses_it_once_it_is_up() -> None:
@@ -124,7 +127,7 @@ async def test_half_open_sends_one_of_many() -> None:
 
 async def test_a_cancelled_trial_leaves_the_trial_to_the_next() -> None:
     async with UpstreamServer() as server:
-        server.faults = [Fault(status=503)] * 5 + [Fault(hangs="before-headers")]
+        server.faults = [*[Fault(status=503)] * 5, Fault(hangs="before-headers")]
         async with started(server, breaker=UNCHECKED) as pool:
             for _ in range(5):
                 with pytest.raises(BackendConnectionError):

@@ -27,10 +27,11 @@ ECHO = json.dumps({"error": {"message": f"bad key {KEY} in {PROMPT}"}}).encode()
 def everything(error: BaseException) -> str:
     """Return all that a log or an error tracker might show of an error."""
     shown = [*traceback.format_exception(error), repr(error)]
-    while error is not None:
-        shown += [repr(error), str(error), repr(error.args)]
-        shown += [repr(value) for name, value in vars(error).items() if name != "document"]
-        error = error.__cause__ or error.__context__  # pyright: ignore[reportAssignmentType] - ends the loop
+    chain: BaseException | None = error
+    while chain is not None:
+        shown += [repr(chain), str(chain), repr(chain.args)]
+        shown += [repr(value) for name, value in vars(chain).items() if name != "document"]
+        chain = chain.__cause__ or chain.__context__
     return "\n".join(shown)
 
 

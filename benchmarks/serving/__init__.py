@@ -1,0 +1,1 @@
+"""What it costs to put the server between clients and a model: `python -m benchmarks.serving`."""
