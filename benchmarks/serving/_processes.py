@@ -67,7 +67,7 @@ class Process:
             env: Further variables.
             is_asked: Whether its stdout is read, by `ask` or `line`; else it is kept with stderr.
         """
-        self.name = "-".join(Path(part).stem for part in command[:4] if not part.startswith("-"))
+        self.name = "-".join(Path(part).name for part in command[:4] if not part.startswith("-"))
         self._told = folder / f"{self.name}.stderr"
         with self._told.open("wb") as told:
             self._process = subprocess.Popen(

@@ -16,8 +16,8 @@ __all__ = ["PieceSplitter"]
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _MOST_CHARACTER_TOKENS = 8
-"""More tokens than a character has bytes. Where more are held back, they are no character, and
-are looked at again only when there are twice as many, lest a long run costs its square."""
+"""More tokens than a character has bytes. Where more are held back, they are no text, and are
+looked at again only when there are twice as many, lest a long run costs its square."""
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -165,21 +165,26 @@ class _Text:
         n_new = len(self._new)
         if n_new < self._n_until_look:
             return
+        self._n_until_look = 0
         for n_whole in range(n_new, max(0, n_new - _MOST_CHARACTER_TOKENS), -1):
             text = self._decode([*self._behind, *self._new[:n_whole]])
-            if not text.endswith(_REPLACEMENT):
-                self._say_whole(n_whole, text)
+            if not text.endswith(_REPLACEMENT) and self._is_said(n_whole, text):
                 return
-        self._n_until_look = 2 * n_new if n_new > _MOST_CHARACTER_TOKENS else 0
+        if n_new > _MOST_CHARACTER_TOKENS:
+            self._n_until_look = 2 * n_new
 
-    def _say_whole(self, n_whole: int, text: str) -> None:
-        """Say the first new ids, which with those before them have `text`."""
-        whole, self._new = self._new[:n_whole], self._new[n_whole:]
-        self._n_until_look = 0
-        # Ids that say nothing, such as special tokens, need not be looked at again.
+    def _is_said(self, n_whole: int, text: str) -> bool:
+        """Say the first new ids, which with those before them have `text`, if they say anything."""
+        whole = self._new[:n_whole]
         if len(text) > len(self._behind_text):
             self._put(text[len(self._behind_text) :])
             self._behind, self._behind_text = whole, self._decode(whole)
+        elif self._decode(whole):
+            # Such as a zero byte, after which onnxruntime-genai says nothing more.
+            return False
+        # Special tokens say nothing wherever they are, and need not be looked at again.
+        del self._new[:n_whole]
+        return True
 
     def end(self) -> None:
         """Say what was held back because a character might have gone on."""

@@ -181,6 +181,4 @@ def _spread(arms: Sequence[Arm]) -> dict[str, str]:
     if len(ordered) == 1:
         return {ordered[0].name: TIERS[-1 if ordered[0].mode is Mode.REASONING else 0]}
     last = len(ordered) - 1
-    return {
-        arm.name: TIERS[place * (len(TIERS) - 1) // last] for place, arm in enumerate(ordered)
-    }
+    return {arm.name: TIERS[place * (len(TIERS) - 1) // last] for place, arm in enumerate(ordered)}

@@ -1,6 +1,7 @@
 """Answers split into pieces: whatever the tokens and however they come, they add up."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -43,8 +44,9 @@ def replacing(ids: Sequence[int]) -> str:
 
 
 def swallowing(ids: Sequence[int]) -> str:
-    """Decode as onnxruntime-genai does: after the first wrong byte nothing is said any more."""
-    said = said_bytes(ids)
+    """Decode as onnxruntime-genai does: after a wrong byte, or a zero, nothing is said any more."""
+    first, *others = said_bytes(ids).split(b"\0")
+    said = first or (b"\xff" if others else b"")
     try:
         return said.decode()
     except UnicodeDecodeError as error:
@@ -61,7 +63,7 @@ token_ids = st.one_of(
     st.integers(0, 255).map(lambda i: [i]),
     st.sampled_from([*range(256, 256 + len(WORDS)), *SPECIAL]).map(lambda i: [i]),
     text_ids,
-    st.sampled_from([list("ö🙂".encode()), [258, 256, 258], [258, 256, 258, 257, END]]),
+    st.sampled_from([[0], list("ö🙂".encode()), [258, 256, 258], [258, 256, 258, 257, END]]),
 )
 bodies = st.lists(token_ids, max_size=14).map(lambda parts: [i for part in parts for i in part])
 answers = st.one_of(bodies, bodies.map(lambda ids: [THINK, *ids]))
@@ -168,21 +170,22 @@ def test_what_was_said_wrong_is_an_error_and_no_garbled_answer() -> None:
 def test_long_runs_that_are_no_text_cost_no_square() -> None:
     n_decoded = 0
 
-    def counting(ids: Sequence[int]) -> str:
+    def counting(decode: Decode, ids: Sequence[int]) -> str:
         nonlocal n_decoded
         n_decoded += len(ids)
-        return replacing(ids)
+        return decode(ids)
 
-    for token in (0x80, OTHER):
+    for decode, token in ((replacing, 0x80), (replacing, OTHER), (swallowing, 0)):
         n_decoded = 0
-        splitter = PieceSplitter(counting, None)
-        for _ in range(20_000):
-            splitter.feed([token])
-        # Eight looks at each of the doubled lengths are about 16 n.
-        assert n_decoded < 20 * 20_000
-        ids = [token] * 20_000
-        whole = whole_answer(ids, None, replacing)
-        assert splitter.rest(whole, backend="b", model="m") == Delta("", whole.text)
+        splitter = PieceSplitter(partial(counting, decode), None)
+        ids = [256, *[token] * 20_000]
+        for i in ids:
+            splitter.feed([i])
+        # Eight looks, of one or two, at each of the doubled lengths are up to 32 n.
+        assert n_decoded < 40 * 20_000
+        whole = whole_answer(ids, None, decode)
+        rest = splitter.rest(whole, backend="b", model="m")
+        assert rest == Delta("", whole.text.removeprefix("hello"))
 
 
 @pytest.fixture(scope="module")

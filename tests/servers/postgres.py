@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 __all__ = ["PostgresServer", "postgres_binaries", "running_postgres"]
 
@@ -62,19 +63,21 @@ class PostgresServer:
         self._run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
 
     def _run(self, program: str, *arguments: str) -> None:
-        identity = {}
+        identity: dict[str, Any] = {}
         if self._user is not None:
             identity = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        done = subprocess.run(
-            [str(self._binaries / program), *arguments],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "errors").open("wb"),
-            timeout=120,
-            check=False,
-            **identity,
-        )
+        # To a file: the server outlives `pg_ctl` and would keep a pipe open.
+        with (self.folder / "errors").open("wb") as errors:
+            done = subprocess.run(
+                [str(self._binaries / program), *arguments],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                timeout=120,
+                check=False,
+                **identity,
+            )
         if done.returncode:
             told = (self.folder / "errors").read_text("utf-8", "replace")
             raise RuntimeError(f"{program} failed: {told}")

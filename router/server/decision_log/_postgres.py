@@ -70,6 +70,12 @@ _TABLES = (
 )
 
 
+_HAS_TABLES = """
+SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = 'thinkroute' AND c.relname = 'meta'
+"""
+
+
 class PostgresDatabase:
     """One connection to the schema `thinkroute` of a database, behind a lock."""
 
@@ -159,8 +165,8 @@ class PostgresDatabase:
 
     def _version(self) -> int | None:
         """Return the version of the tables; `None` where there are none."""
-        ((meta,),) = self.execute("SELECT to_regclass('thinkroute.meta')::text", {})
-        if meta is None:
+        # Not `to_regclass`: what it remembers of names may be older than the lock just taken.
+        if not self.execute(_HAS_TABLES, {}):
             return None
         found = self.execute("SELECT value FROM thinkroute.meta WHERE key = 'version'", {})
         return int(found[0][0]) if found else None

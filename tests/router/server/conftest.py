@@ -4,11 +4,13 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from router.server.decision_log import LogStore, open_log
 from tests.servers.postgres import PostgresServer, postgres_binaries, running_postgres
 
 _NUMBERS = count()
@@ -41,6 +43,20 @@ def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "decisions.sqlite")
     return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., LogStore]]:
+    """Open logs to write to, and close them after the test."""
+    stores: list[LogStore] = []
+
+    def begin(*arguments: Any, **options: Any) -> LogStore:
+        stores.append(open_log(*arguments, **options))
+        return stores[-1]
+
+    yield begin
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture

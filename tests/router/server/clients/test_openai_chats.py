@@ -45,22 +45,21 @@ def test_a_direct_answer_holds_no_thought(client: openai.OpenAI) -> None:
     assert details.reasoning_tokens == 0
 
 
-async def test_many_asynchronous_chats_each_get_their_own_answer(
+async def test_chats_at_once_get_what_they_get_one_by_one(
     async_client: openai.AsyncOpenAI,
 ) -> None:
-    expressions = [f"Left to right, mod ten: {one}*1+0" for one in range(10)]
-    answers = await asyncio.gather(
-        *(
-            async_client.chat.completions.create(
-                model="pocket-m:reasoning@max", messages=asked(text)
-            )
-            for text in expressions
+    async def answer(prompt: str) -> tuple[str, str | None]:
+        done = await async_client.chat.completions.create(
+            model="pocket-m:reasoning@max", messages=asked(prompt)
         )
-    )
-    assert [one.choices[0].message.content for one in answers] == [
-        f"Answer: {one}" for one in range(10)
-    ]
-    assert len({one.id for one in answers}) == len(answers)
+        return done.id, done.choices[0].message.content
+
+    prompts = [one.prompt for one in pocket_questions(5)]
+    one_by_one = [await answer(prompt) for prompt in prompts]
+    at_once = await asyncio.gather(*map(answer, prompts))
+    assert [text for _, text in at_once] == [text for _, text in one_by_one]
+    assert len({text for _, text in at_once}) > 5
+    assert len({name for name, _ in [*at_once, *one_by_one]}) == 2 * len(prompts)
 
 
 def test_several_answers_are_numbered_and_all_are_on_the_bill(client: openai.OpenAI) -> None:

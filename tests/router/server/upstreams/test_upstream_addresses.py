@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 
+import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
@@ -147,6 +148,35 @@ async def test_a_name_of_this_machine_reaches_no_server() -> None:
         await pool.aclose()
         assert caught.value.code == "upstream-address-denied"
         assert server.seen == []
+
+
+async def denied(url: str) -> BackendConnectionError:
+    """Return the error of a pool whose one server has a URL, whatever its settings would say."""
+    settings = UpstreamSettings("http://example.invalid/v1", denies_private=True)
+    object.__setattr__(settings, "base_url", url)
+    pool = UpstreamPool([settings], breaker=BreakerSettings(check_every_s=0.0))
+    await pool.start()
+    try:
+        with pytest.raises(BackendConnectionError) as caught:
+            await pool.send("/chat/completions", b"{}")
+    finally:
+        await pool.aclose()
+    return caught.value
+
+
+async def test_the_connection_checks_literal_addresses_again() -> None:
+    async with UpstreamServer() as server:
+        assert (await denied(server.url)).code == "upstream-address-denied"
+        assert server.seen == []
+
+
+async def test_a_name_that_is_only_partly_outside_is_connected_to_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Names("127.0.0.1", "1.1.1.1")
+    monkeypatch.setattr(aiohttp, "ThreadedResolver", lambda: names)
+    assert (await denied("http://example.invalid/v1")).code == "upstream-address-denied"
+    assert names.n_asked == 3  # Once per attempt: what was checked is not looked up again.
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,24 @@ async def test_a_retry_goes_to_another_server_without_a_pause(
             assert answer.n_attempts <= 2
 
 
+async def test_a_retry_prefers_a_busy_server_to_the_one_that_failed(
+    server: UpstreamServer, other: UpstreamServer, connected: Connect
+) -> None:
+    pool = await connected(server, other)
+    server.fault = lambda seen: Fault(status=503)
+    # What hangs was sent to the other one in the end.
+    other.faults = [Fault(hangs="before-headers")] * 8
+    tasks = [asyncio.create_task(ask(pool)) for _ in range(8)]
+    await other.until(lambda: other.n_in_flight == 8)
+    n_before = len(server.generations())
+    for _ in range(2):
+        assert await ask(pool) == "hello you"
+    assert len(server.generations()) <= n_before + 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_server_that_refuses_connections_is_passed_over(
     server: UpstreamServer, other: UpstreamServer, connected: Connect
 ) -> None:
