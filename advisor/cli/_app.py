@@ -22,6 +22,7 @@ from .load import load
 from .offpolicy import offpolicy
 from .policies import policies
 from .recommend import recommend
+from .report import report
 from .serve import serve
 from .study import study
 from .tables import tables
@@ -79,5 +80,6 @@ policies.command("by-difficulty")(by_difficulty)
 app.add_typer(policies, name="policies")
 app.add_typer(data, name="data")
 app.add_typer(tables, name="tables")
+app.add_typer(report, name="report")
 app.command()(doctor)
 app.command()(demo)

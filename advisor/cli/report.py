@@ -190,7 +190,9 @@ def _interval(estimate: "Estimate") -> str:
 def _counts(estimate: "Estimate | None") -> str:
     if estimate is None:
         return "-"
-    low, high = ("-" if math.isnan(x) else f"{x:,.0f}" for x in (estimate.low, estimate.high))
+    low, high = (
+        "-" if not math.isfinite(x) else f"{x:,.0f}" for x in (estimate.low, estimate.high)
+    )
     return f"{estimate.value:,.0f} [{low}, {high}]"
 
 

@@ -133,7 +133,7 @@ class Clients:
         except TimeoutError:
             return ended("bad", f"silent for {_LONGEST_S:g} s", decision_id)
         except (aiohttp.ClientError, OSError) as error:
-            if not has_head:
+            if not has_head and isinstance(error, aiohttp.ClientConnectionError | OSError):
                 return ended("unanswered", type(error).__name__)
             return ended("bad", f"{type(error).__name__} after {bytes(got[-120:])!r}", decision_id)
 

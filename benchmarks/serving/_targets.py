@@ -14,9 +14,10 @@ from ._world import write_router
 __all__ = ["LITELLM_VENV", "Target", "World", "decision_s", "running"]
 
 LITELLM_VENV = ROOT / ".venv-litellm"
-# One worker, no database, nothing sent anywhere, no log lines: what its documentation calls
-# production settings, as far as they apply to one process.
+# One worker, no keys, no database, nothing sent anywhere, no log lines: what its documentation
+# calls production settings, as far as they apply to one process without keys, which ours has too.
 _LITELLM_ENV = {
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_TELEMETRY": "False",
     "LITELLM_LOG": "ERROR",

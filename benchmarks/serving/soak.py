@@ -42,7 +42,7 @@ _LONG = Behaviour(latency_s=1.0, n_pieces=20, gap_s=0.35, spread=0.9, echoes=Tru
 _LEAVE_SHARE = 0.05
 _N_UPSTREAMS = 2
 _N_LAST = 30
-"""Samples, one a second, that stand for the beginning and for the end."""
+"""Samples, one a second, that stand for the beginning and for the end; half of them at most."""
 _QUIET_S = 6.0
 """After which idle connections to upstreams are closed."""
 _MOST_GROWTH = 0.10
@@ -167,7 +167,8 @@ async def _soak(under: _Under, seconds: float, n_streams: int) -> Soak:
 
     begin = min(60.0, seconds / 10)
     steady = [one for one in samples if one.time_s >= begin] or samples
-    early, late = steady[:_N_LAST], steady[-_N_LAST:]
+    n_each = max(min(_N_LAST, len(steady) // 2), 1)
+    early, late = steady[:n_each], steady[-n_each:]
     everyone = [*first.ended, *clients.ended, *last.ended]
     checks = [
         *_check_ends(clients.ended, last.ended),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from .._errors import BackendError, BackendRequestError, InvalidInputError
-from ..backends._http_errors import TOO_LONG_HINT, Origin, one_line
 from ..backends._json import Json, fields_of
+from ..backends.http_errors import TOO_LONG_HINT, Origin, one_line
 from ..backends.openai._client import ClientSettings, OpenAIClient, checked_url
 from ..backends.openai._document import check_model
 from ._blocking import run_blocking

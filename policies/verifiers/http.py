@@ -23,8 +23,8 @@ from .._backend import Capability
 from .._bill import Bill
 from .._errors import CONTEXT_EXCEEDED, BackendError, InvalidInputError, VerifierError
 from .._messages import Message, Usage
-from ..backends._http_errors import Origin
 from ..backends._json import Json, fields_of
+from ..backends.http_errors import Origin
 from ..backends.openai._client import ClientSettings, OpenAIClient, checked_url
 from ._protocol import Candidate, VerifierNotAskedError
 from ._sigmoid import sigmoid

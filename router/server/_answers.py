@@ -1,6 +1,6 @@
 """What an answer on its way is, whoever gives it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,7 +47,7 @@ class Answer(Protocol):
         """
         ...
 
-    def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the pieces as they are generated.
 
         Raises:

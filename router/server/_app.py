@@ -72,6 +72,8 @@ class Server:
         self.models = served_models(specs, settings)
         self._pools = list(dict.fromkeys(one.pool for one in self.models.values()))
         self._backends = BackendPool({}, specs)
+        if settings.log is not None:
+            self._check_log()
         self._log: LogWriter | None = None
         self._is_ready = False
         self.service = ChatService(
@@ -128,6 +130,14 @@ class Server:
     def drain(self) -> None:
         """Say that no more requests are wanted; those under way go on."""
         self._is_ready = False
+
+    def _check_log(self) -> None:
+        """Refuse a log that will never do; one that is down for now will be tried again."""
+        try:
+            self._open_log().close()
+        except StoreError as error:
+            if error.code != "store-unavailable":
+                raise
 
     def _open_log(self) -> LogStore:
         return open_log(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, cast
@@ -237,11 +238,12 @@ class Endpoints:
                         ended.serving = await self._service.begin(call)
                     now = ended.serving
                     each = _resumed(first, pieces) if not index else now.answer.chunks()
-                    async for chunk in each:
-                        ended.note_first(call.started)
-                        if chunk.get("usage") and now.explains:
-                            chunk["thinkroute"] = now.explanation()
-                        yield shown.piece(chunk, index)
+                    async with aclosing(each):
+                        async for chunk in each:
+                            ended.note_first(call.started)
+                            if chunk.get("usage") and now.explains:
+                                chunk["thinkroute"] = now.explanation()
+                            yield shown.piece(chunk, index)
                     now.finish(status=200, is_streamed=True, first_token_s=ended.first_token_s)
                     await now.answer.aclose()
                 yield shown.end()
@@ -283,7 +285,10 @@ class Endpoints:
         answer = await self._working.for_client(
             request.receive,
             model.pool.send(
-                "/completions", json.dumps(sent).encode(), headers={}, model=model.name
+                "/completions",
+                json.dumps(sent).encode(),
+                model=model.name,
+                is_whole=not sent.get("stream"),
             ),
         )
         own = {"x-thinkroute-arm": f"{model.name}:{RAW}"}
@@ -384,13 +389,14 @@ async def _seen(first: "asyncio.Task[Any]") -> None:
 
 
 async def _resumed(
-    first: "asyncio.Task[dict[str, Any] | None]", pieces: AsyncIterator[dict[str, Any]]
-) -> AsyncIterator[dict[str, Any]]:
-    head = await first
-    if head is not None:
-        yield head
-        async for piece in pieces:
-            yield piece
+    first: "asyncio.Task[dict[str, Any] | None]", pieces: AsyncGenerator[dict[str, Any]]
+) -> AsyncGenerator[dict[str, Any]]:
+    async with aclosing(pieces):
+        head = await first
+        if head is not None:
+            yield head
+            async for piece in pieces:
+                yield piece
 
 
 def _finish(serving: Serving, error: BaseException, *, is_streamed: bool) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, cast
@@ -239,7 +240,7 @@ class LocalChat:
             document["usage"] = usage_document(cast("Usage", self.facts.usage))
         return document
 
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the pieces as they are generated.
 
         Raises:
@@ -250,19 +251,14 @@ class LocalChat:
             yield self._chunk({"role": "assistant", "content": ""}, index)
             last: Completion | None = None
             waited = time.perf_counter()
-            async for piece in self._pieces():
-                self.facts.wait_s += time.perf_counter() - waited
-                if isinstance(piece, Completion):
-                    last = piece
-                    break
-                delta: dict[str, Any] = {}
-                if piece.thinking and self._shows_thought:
-                    delta["reasoning_content"] = piece.thinking
-                if piece.text:
-                    delta["content"] = piece.text
-                if delta:
-                    yield self._chunk(delta, index)
-                waited = time.perf_counter()
+            async with aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    self.facts.wait_s += time.perf_counter() - waited
+                    if isinstance(piece, Completion):
+                        last = piece
+                    elif delta := self._delta(piece):
+                        yield self._chunk(delta, index)
+                    waited = time.perf_counter()
             if last is None:
                 raise InvalidInputError("the model's stream ended without an answer")
             completions.append(last)
@@ -292,7 +288,7 @@ class LocalChat:
         completion = await self._backend.generate(self._request.of(self._policy))
         return replace(completion, text=_without_stop(completion.text, self._request.stop))
 
-    async def _pieces(self) -> AsyncIterator[Delta | Completion]:
+    async def _pieces(self) -> AsyncGenerator[Delta | Completion]:
         """Yield what is generated, piece by piece where policy and backend can."""
         streams = isinstance(self._policy, OneRequestPolicy) and isinstance(self._backend, Streams)
         if self._known is not None or not streams:
@@ -303,20 +299,29 @@ class LocalChat:
         self.facts.n_attempts += 1
         request = self._request.of(cast("OneRequestPolicy", self._policy))
         held = _Held(self._request.stop)
-        async for piece in cast("Streams", self._backend).stream(request):
-            if isinstance(piece, Delta):
-                yield Delta(piece.thinking, held.pass_on(piece.text))
-                continue
-            text = _without_stop(piece.text, self._request.stop)
-            if rest := text[held.n_passed :]:
-                yield Delta(text=rest)
-            yield replace(piece, text=text)
+        async with aclosing(cast("Streams", self._backend).stream(request)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Delta):
+                    yield Delta(piece.thinking, held.pass_on(piece.text))
+                    continue
+                text = _without_stop(piece.text, self._request.stop)
+                if rest := text[held.n_passed :]:
+                    yield Delta(text=rest)
+                yield replace(piece, text=text)
 
     def _note(self, completions: list[Completion]) -> None:
         usage = completions[0].usage
         for other in completions[1:]:
             usage += Usage(0, other.usage.completion_tokens, other.usage.thinking_tokens)
         self.facts.usage = usage if self._before is None else self._before + usage
+
+    def _delta(self, piece: Delta) -> dict[str, Any]:
+        delta: dict[str, Any] = {}
+        if piece.thinking and self._shows_thought:
+            delta["reasoning_content"] = piece.thinking
+        if piece.text:
+            delta["content"] = piece.text
+        return delta
 
     def _chunk(
         self, delta: Mapping[str, Any], index: int, finish_reason: str | None = None

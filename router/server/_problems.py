@@ -125,6 +125,8 @@ def told(error: BaseException) -> tuple[ProblemError, str]:
 def _of_backend(error: BackendError) -> ProblemError:
     code, status, text = error.code, error.status_code, str(error)
     if isinstance(error, CapabilityError) or code == CONTEXT_EXCEEDED:
+        if (document := _document(error)) is not None:
+            return ProblemError(400, code, text, document=document)
         # Clients look for OpenAI's own word.
         return ProblemError(
             400, "context_length_exceeded" if code == CONTEXT_EXCEEDED else code, text

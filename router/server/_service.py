@@ -222,6 +222,8 @@ class Serving:
                 reference_arm="" if reference is None else reference.arm,
                 reference_tokens=None if reference is None else reference.tokens,
                 reference_flops=None if reference is None else reference.flops,
+                reference_usd=self._service.usd_of(reference, usage),
+                max_tokens=_cap(self._call.body),
                 usage=usage,
                 usd=usd,
                 is_streamed=is_streamed,
@@ -380,6 +382,7 @@ class ChatService:
                 mode=str(decision.arm.mode),
                 budget=decision.arm.budget,
                 reasons=decision.reasons,
+                max_tokens=_cap(call.body),
                 is_streamed=bool(call.body.get("stream")),
                 error=code,
                 upstream=trail.url,
@@ -388,6 +391,15 @@ class ChatService:
                 added_s=max(seconds - trail.wait_s, 0.0),
             )
         )
+
+    def usd_of(self, expected: Candidate | None, usage: Usage | None) -> float | None:
+        """Return what an arm was expected to cost on the prompt of an answer, `None` if unknown."""
+        if expected is None or usage is None:
+            return None
+        price = self.router.prices.get(self._arms[expected.arm].arm.model)
+        if price is None:
+            return None
+        return usage.prompt_tokens * price.prompt_usd + expected.tokens * price.completion_usd
 
     async def _begun(
         self,
@@ -547,6 +559,10 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what is handed on: the client's name of the request and its trace, no keys."""
     names = ("x-request-id", "traceparent", "tracestate")
     return {name: headers[name] for name in names if name in headers}
+
+
+def _cap(body: Mapping[str, Any]) -> int | None:
+    return body.get("max_completion_tokens") or body.get("max_tokens")
 
 
 def _n_generated(usage: Usage | None) -> int:

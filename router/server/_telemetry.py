@@ -2,18 +2,19 @@
 
 Where opentelemetry-api is not installed, or the application has set up no tracing, nothing happens.
 
-Source: OpenTelemetry semantic conventions for generative AI, client spans
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/), which are still marked as in
-development: the names are written out here and checked against the constants by the tests.
+Source: OpenTelemetry semantic conventions for generative AI, inference spans
+(https://github.com/open-telemetry/semantic-conventions-genai). They are marked as in development:
+the names are written out here, and checked against a release's constants by the tests.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ._record import Endpoint, ServedRequest
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer, TracerProvider
+    from opentelemetry.context import Context
+    from opentelemetry.trace import TracerProvider
 
 __all__ = ["Telemetry"]
 
@@ -23,8 +24,8 @@ _OPERATIONS: dict[Endpoint, str] = {
     "completions": "text_completion",
     "responses": "chat",
 }
+_MOST_CHARACTERS = 200
 _PORTS = {"http": 80, "https": 443}
-_NS = 1e9
 
 Value = str | bool | int | float | list[str]
 
@@ -32,71 +33,97 @@ Value = str | bool | int | float | list[str]
 class Telemetry:
     """Turns requests that have ended into spans. Safe to share among threads.
 
-    Spans hold models, counts and times, and never a text, a key or the name of a conversation
-    that a client gave.
+    Spans hold models, counts, times and hashes, and never a text or a key.
     """
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
-        """Look for OpenTelemetry.
+        """Look whether OpenTelemetry is installed.
 
         Args:
             provider: Where spans go; by default wherever the application has told OpenTelemetry
-                to send them, before or after.
+                to send them, before or after this.
         """
-        self._tracer = _tracer(provider)
+        try:
+            from opentelemetry import trace
+        except ImportError:
+            self._trace = None
+        else:
+            self._trace = trace
+        self._provider = provider
 
     def note(self, record: ServedRequest, traceparent: str = "") -> None:
         """Tell of a request that has ended; costs nothing where nobody listens.
 
         Args:
             record: The request.
-            traceparent: The client's header of this name, which makes the span part of its trace.
+            traceparent: The client's header of this name: the parent of the span, unless a span
+                of this process is current, as where the application traces its web server.
         """
-        if self._tracer is None:
+        trace = self._trace
+        if trace is None:
             return
-        from opentelemetry.trace import SpanKind, Status, StatusCode
-
-        operation = _OPERATIONS[record.endpoint]
-        start_ns = int(record.time_s * _NS)
-        span = self._tracer.start_span(
-            f"{operation} {record.asked}".rstrip(),
-            context=_parent(traceparent),
-            kind=SpanKind.SERVER,
+        provider = self._provider or trace.get_tracer_provider()
+        if isinstance(provider, trace.ProxyTracerProvider):
+            return  # Nobody has set one.
+        operation, asked = _OPERATIONS[record.endpoint], record.asked[:_MOST_CHARACTERS]
+        start_ns = _ns(record.time_s)
+        span = provider.get_tracer(_SCOPE).start_span(
+            f"{operation} {asked}".rstrip(),
+            context=_context(traceparent),
+            # As the conventions have it: a model in this process is no remote service.
+            kind=trace.SpanKind.CLIENT if record.upstream else trace.SpanKind.INTERNAL,
             start_time=start_ns,
             # Samplers decide by what is known at the start.
-            attributes={"gen_ai.operation.name": operation, "gen_ai.request.model": record.asked},
+            attributes={"gen_ai.operation.name": operation, "gen_ai.request.model": asked},
         )
         if span.is_recording():
             span.set_attributes(_attributes(record))
             if record.error:
-                span.set_status(Status(StatusCode.ERROR))
-        span.end(start_ns + int(record.seconds * _NS))
+                span.set_status(trace.StatusCode.ERROR)
+        span.end(start_ns + _ns(record.seconds))
 
 
-def _tracer(provider: "TracerProvider | None") -> "Tracer | None":
-    try:
-        from opentelemetry.trace import get_tracer
-    except ImportError:
-        return None
-    return get_tracer(_SCOPE, tracer_provider=provider)
+def _ns(seconds: float) -> int:
+    # A float tells times since 1970 to a microsecond, not to less.
+    return round(seconds * 1e6) * 1000
 
 
-def _parent(traceparent: str) -> Any:
-    """Return the client's span as the parent; an empty context, and so a new trace, without."""
+def _context(traceparent: str) -> "Context | None":
+    """Return the client's context, a new one without, and `None` for the one that is current."""
     from opentelemetry.context import Context
+    from opentelemetry.trace import get_current_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+    if get_current_span().get_span_context().is_valid:
+        return None
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
+
+
+def _server(url: str) -> dict[str, Value | None]:
+    if not url:
+        return {}
+    parts = urlsplit(url)
+    return {
+        "server.address": parts.hostname,
+        "server.port": parts.port or _PORTS.get(parts.scheme),
+    }
+
+
+def _model(record: ServedRequest) -> str | None:
+    """Return the model of an arm: its name up to the policy, which holds no model's name."""
+    if record.decision is not None:
+        return record.decision.model
+    return record.arm.rpartition(":")[0] or None
 
 
 def _attributes(record: ServedRequest) -> dict[str, Value]:
     found: dict[str, Value | None] = {
-        # The kind of API that is served; which models are behind it is in the response's model.
-        "gen_ai.provider.name": "openai",
+        # Whoever runs the models behind a compatible server cannot be told.
+        "gen_ai.provider.name": "thinkroute",
+        "gen_ai.conversation.id": record.conversation or None,
         "gen_ai.request.max_tokens": record.max_tokens,
         "gen_ai.request.stream": record.is_streamed,
         "gen_ai.response.model": _model(record),
-        "gen_ai.response.id": None,
         "gen_ai.response.finish_reasons": [record.finish_reason] if record.finish_reason else None,
         "gen_ai.response.time_to_first_chunk": record.first_token_s,
         "http.response.status_code": record.status,

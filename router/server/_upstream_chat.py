@@ -1,7 +1,7 @@
 """Chats passed on to an OpenAI-compatible server, with nothing changed but the thinking mode."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -125,6 +125,7 @@ class ServedModel:
             json.dumps(sent).encode(),
             headers=headers,
             model=self.name,
+            is_whole=not sent.get("stream"),
             trail=trail,
         )
         return UpstreamChat(answer, self.name, shows_thought=shows_thought, before=before)
@@ -162,7 +163,7 @@ class UpstreamChat:
         self._note_usage(document)
         return document
 
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the pieces as they come.
 
         Raises:

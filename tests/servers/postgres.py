@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
+def running_postgres(binaries: Path) -> Generator[PostgresServer]:
     """Run a server of its own, in a folder that its user may enter."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -16,10 +16,10 @@ from ..._errors import (
 )
 from ..._messages import Completion, user_message
 from ..._vocabulary import ModelSize
-from .._http_errors import TOO_LONG_HINT, Origin
 from .._json import Json, fields_of
 from .._switch_arguments import SwitchArguments
 from .._switching import switch_spellings
+from ..http_errors import TOO_LONG_HINT, Origin
 from ..thinking import Dialect, customised, dialect_named
 from ._chat_answer import read_completion
 from ._chat_body import chat_body, completion_body, refuse_unfit, tokenize_body, wire_of

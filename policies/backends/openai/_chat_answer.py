@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..._backend import GenerationRequest, ThoughtMarkers
 from ..._messages import Completion, FinishReason, Usage
-from .._http_errors import Origin
+from ..http_errors import Origin
 from ..thinking import Dialect
 from ._chat_evidence import TokenLogprob, answer_evidence, count_to_end_tag, read_logprobs
 from ._document import (

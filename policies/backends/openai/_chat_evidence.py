@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from ..._messages import Evidence, FinishReason
-from .._http_errors import Origin
 from .._json import fields_of
+from ..http_errors import Origin
 from ._thought import END, START, SplitText
 
 __all__ = [

@@ -17,10 +17,10 @@ from ..._errors import (
     InvalidInputError,
     MissingPrerequisiteError,
 )
-from .._http_errors import Origin, error_of_status, one_line
 from .._json import Json
 from .._pace import Pace
 from .._retry import MAX_RETRY_AFTER_S, backoff_s, retrying
+from ..http_errors import Origin, error_of_status, one_line
 
 if TYPE_CHECKING:
     import httpx

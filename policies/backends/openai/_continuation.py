@@ -8,8 +8,8 @@ from typing import cast
 
 from ..._backend import GenerationRequest, ThoughtMarkers
 from ..._messages import Completion, Evidence, FinishReason, Message
-from .._http_errors import Origin
 from .._json import fields_of
+from ..http_errors import Origin
 from ..thinking import Dialect
 from ._chat_evidence import evidence_of, gap_of_top_two, token_logprob
 from ._document import (

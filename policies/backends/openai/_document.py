@@ -5,7 +5,7 @@ from typing import cast
 
 from ..._backend import GenerationRequest
 from ..._messages import FinishReason
-from .._http_errors import Origin, one_line
+from ..http_errors import Origin, one_line
 
 __all__ = [
     "as_object",

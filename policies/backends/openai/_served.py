@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from .._http_errors import Origin
 from .._json import fields_of
+from ..http_errors import Origin
 
 __all__ = ["ServedModel", "read_models", "read_version"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import cast
 
 from ..._messages import Usage
-from .._http_errors import Origin
 from .._json import fields_of
+from ..http_errors import Origin
 
 __all__ = ["read_usage"]
 

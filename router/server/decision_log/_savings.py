@@ -13,8 +13,6 @@ with an error saved nothing: what they used is told apart. What accuracy was los
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,174 +24,25 @@ from calibration.statistics import (
 )
 
 from ._ratios import Floats, Resampled, Statistic
+from ._saving_statistics import log_ratio, mean_saving, rescaled_remainder, rescaled_saving
+from ._savings_document import (
+    ArmSavings,
+    Compared,
+    Estimate,
+    Quantiles,
+    ReferenceCheck,
+    Savings,
+    Verdict,
+)
 from ._served import ServedRow
 
-__all__ = [
-    "ArmSavings",
-    "Compared",
-    "Estimate",
-    "Quantiles",
-    "ReferenceCheck",
-    "Savings",
-    "savings",
-]
+__all__ = ["savings"]
 
 MIN_CHECKED = 30
 """Answers of the reference arm from which its expectation is judged and the savings rescaled."""
 
 MIN_CLUSTERS = 15
 """Conversations that they must come from."""
-
-Verdict = Literal["too-high", "too-low", "consistent", "too-few"]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its interval; NaN for an end that cannot be told.
-
-    Attributes:
-        value: The estimate.
-        low: Lower end of the interval.
-        high: Upper end.
-        n: Requests behind it.
-        n_clusters: Conversations among them; a request without one counts as one.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    n_clusters: int
-
-
-@dataclass(frozen=True, slots=True)
-class Quantiles:
-    """Median and tail of a time.
-
-    Attributes:
-        p50: Median, seconds.
-        p95: 95th percentile, seconds.
-        n: Requests behind them.
-    """
-
-    p50: float
-    p95: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A cost against that of always reasoning, over the requests on which both are known.
-
-    Attributes:
-        n: Those requests; all that ended without an error and have both numbers.
-        used: What they cost.
-        reference: What always reasoning was expected to cost on them.
-        saved: `reference - used`, with its interval.
-        share: `1 - used / reference`, likewise.
-    """
-
-    n: int
-    used: float
-    reference: float
-    saved: Estimate | None
-    share: Estimate | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceCheck:
-    """Whether always reasoning was expected to use what it uses, where it was used.
-
-    Attributes:
-        n: Requests that the reference arm answered alone.
-        expected_tokens: Tokens that it was expected to use on them.
-        used_tokens: Tokens that it used.
-        ratio: Used over expected tokens.
-        verdict: `too-high` where less was used than expected (savings are overstated), `too-low`
-            where more was, `consistent` where the interval holds 1, `too-few` below 30 requests or
-            15 conversations.
-        saved_tokens: Tokens saved if the expectation is off by the same ratio everywhere; `None`
-            where there are too few requests to tell.
-        saved_share: Share saved, likewise.
-    """
-
-    n: int
-    expected_tokens: float
-    used_tokens: float
-    ratio: Estimate | None
-    verdict: Verdict
-    saved_tokens: Estimate | None
-    saved_share: Estimate | None
-
-
-@dataclass(frozen=True, slots=True)
-class ArmSavings:
-    """What one arm did, or all of them.
-
-    Attributes:
-        arm: Name of the arm; `*` for all, "" for requests that no arm answered.
-        n: Requests.
-        n_clusters: Conversations; a request without one counts as one.
-        tokens: Generated tokens, compared.
-        flops: Expected FLOPs, of the arm and of always reasoning: nobody measures those used.
-        usd: Costs, compared.
-        all_tokens: Generated tokens of all requests that told, failed ones included.
-        all_usd: Cost of all requests that told.
-        failed_tokens: Generated tokens of those that ended with an error.
-        errors: Share of requests that ended with each error, by code.
-        escalated: Share of requests that were asked again of another arm, among those that could
-            have been; `None` where none could.
-        score: Mean of what callers told about the answers, in [0, 1]; `None` without feedback.
-        n_unscored: Answers about which callers told of an infrastructure error, which is no score.
-        added_s: Seconds spent outside of the model.
-        decision_s: Seconds that decisions took.
-    """
-
-    arm: str
-    n: int
-    n_clusters: int
-    tokens: Compared
-    flops: Compared
-    usd: Compared
-    all_tokens: float
-    all_usd: float
-    failed_tokens: float
-    errors: dict[str, Estimate]
-    escalated: Estimate | None
-    score: Estimate | None
-    n_unscored: int
-    added_s: Quantiles | None
-    decision_s: Quantiles | None
-
-
-@dataclass(frozen=True, slots=True)
-class Savings:
-    """What routing saved against always reasoning.
-
-    Attributes:
-        n: Requests.
-        first_s: When the first one arrived, seconds since 1970; `None` without any.
-        last_s: When the last one did.
-        confidence: Nominal coverage of every interval.
-        total: All requests.
-        arms: By arm, the one with most requests first.
-        check: Whether the expectation behind the savings held.
-        not_compared: Requests without a comparison of tokens, by reason: `error`, `no-usage`,
-            `no-reference`.
-    """
-
-    n: int
-    first_s: float | None
-    last_s: float | None
-    confidence: float
-    total: ArmSavings
-    arms: tuple[ArmSavings, ...]
-    check: ReferenceCheck
-    not_compared: dict[str, int]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return one JSON object."""
-        return asdict(self)
 
 
 def savings(rows: Iterable[ServedRow], *, confidence: float = 0.95, seed: int = 0) -> Savings:
@@ -373,13 +222,13 @@ class _Context:
         verdict: Verdict = "too-few"
         if n:
             own = self._drawn(np.flatnonzero(is_checked), [used, expected])
-            ratio = self._of(own, _log_ratio(0, 1), n, math.exp)
+            ratio = self._of(own, log_ratio(0, 1), n, _exp)
             if n >= MIN_CHECKED and own.n_clusters >= MIN_CLUSTERS and ratio is not None:
                 verdict = _verdict(ratio)
                 drawn = self._drawn(np.flatnonzero(is_compared), list(parts.values()))
                 n_all = int(sums["n"])
-                share = self._of(drawn, _rescaled_remainder, n_all, _one_less_exp)
-                saved = self._of(drawn, _rescaled_saving, n_all, lambda mean: mean * n_all)
+                share = self._of(drawn, rescaled_remainder, n_all, _one_less_exp)
+                saved = self._of(drawn, rescaled_saving, n_all, lambda mean: mean * n_all)
         return ReferenceCheck(
             n=n,
             expected_tokens=sums["checked_expected"],
@@ -398,8 +247,8 @@ class _Context:
             columns = np.stack([used, reference, np.ones(n)], axis=1)
             _, clusters = np.unique(self._table.clusters[rows[is_known]], return_inverse=True)
             drawn = Resampled(columns, clusters, seed=self._seed)
-            saved = self._of(drawn, _mean_saving, n, lambda mean: mean * n)
-            share = self._of(drawn, _log_ratio(0, 1), n, _one_less_exp)
+            saved = self._of(drawn, mean_saving, n, lambda mean: mean * n)
+            share = self._of(drawn, log_ratio(0, 1), n, _one_less_exp)
         return Compared(n, float(used.sum()), float(reference.sum()), saved, share)
 
     def _drawn(self, rows: NDArray[np.intp], columns: list[Floats]) -> Resampled:
@@ -448,66 +297,19 @@ class _Context:
         return Estimate(found.estimate, low, high, len(told), len(set(clusters)))
 
 
-def _log_ratio(above: int, below: int) -> Statistic:
-    """Return the logarithm of one column's sum over another's, as a statistic."""
-
-    def statistic(sums: Floats) -> tuple[Floats, Floats]:
-        gradient = np.zeros_like(sums)
-        gradient[..., above] = 1.0 / sums[..., above]
-        gradient[..., below] = -1.0 / sums[..., below]
-        return np.log(sums[..., above]) - np.log(sums[..., below]), gradient
-
-    return statistic
-
-
-def _mean_saving(sums: Floats) -> tuple[Floats, Floats]:
-    """Return the mean saving of used, reference and n."""
-    used, reference, n = np.moveaxis(sums, -1, 0)
-    mean = (reference - used) / n
-    return mean, np.stack([-1.0 / n, 1.0 / n, -mean / n], axis=-1)
-
-
-def _rescaled_remainder(sums: Floats) -> tuple[Floats, Floats]:
-    """Return the logarithm of what is left of always reasoning, its expectation corrected.
-
-    Tokens used, over those that the reference arm used where it answered and, where it did not,
-    those it was expected to use times the ratio of used to expected ones.
-    """
-    checked, expected, alone, other, other_expected, _ = np.moveaxis(sums, -1, 0)
-    used = other + alone
-    ratio = checked / expected
-    reference = alone + ratio * other_expected
-    gradient = np.zeros_like(sums)
-    gradient[..., 0] = -other_expected / expected / reference
-    gradient[..., 1] = ratio * other_expected / expected / reference
-    gradient[..., 2] = 1.0 / used - 1.0 / reference
-    gradient[..., 3] = 1.0 / used
-    gradient[..., 4] = -ratio / reference
-    return np.log(used) - np.log(reference), gradient
-
-
-def _rescaled_saving(sums: Floats) -> tuple[Floats, Floats]:
-    """Return the mean saving, the expectation corrected as in `_rescaled_remainder`."""
-    checked, expected, _, other, other_expected, n = np.moveaxis(sums, -1, 0)
-    ratio = checked / expected
-    mean = (ratio * other_expected - other) / n
-    gradient = np.zeros_like(sums)
-    gradient[..., 0] = other_expected / expected / n
-    gradient[..., 1] = -ratio * other_expected / expected / n
-    gradient[..., 3] = -1.0 / n
-    gradient[..., 4] = ratio / n
-    gradient[..., 5] = -mean / n
-    return mean, gradient
-
-
 def _verdict(ratio: Estimate) -> Verdict:
     if ratio.high < 1.0:
         return "too-high"
     return "too-low" if ratio.low > 1.0 else "consistent"
 
 
+def _exp(value: float) -> float:
+    """Return the exponential; with one conversation that outweighs all, an end may be infinite."""
+    return math.exp(value) if value < 700.0 else math.inf
+
+
 def _one_less_exp(value: float) -> float:
-    return -math.expm1(value)
+    return 0.0 - math.expm1(value) if value < 700.0 else -math.inf
 
 
 def _or_nan(value: float | None) -> float:

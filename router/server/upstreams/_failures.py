@@ -19,7 +19,7 @@ from policies import (
     BackendResponseError,
     BackendTimeoutError,
 )
-from policies.backends._http_errors import (  # noqa: PLC2701 - has no public name yet
+from policies.backends.http_errors import (
     Origin,
     error_of_status,
 )

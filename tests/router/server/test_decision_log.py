@@ -254,9 +254,9 @@ def test_feedback_about_nothing_and_feedback_that_says_nothing_are_refused(
         with pytest.raises(InvalidInputError) as raised:
             store.record_feedback(name, outcome="correct")
         assert raised.value.code == "unknown-decision"
-    for told in ({}, {"outcome": "correct", "score": 1.0}, {"outcome": "good"}, {"score": 1.5}):
+    for outcome, score in ((None, None), ("correct", 1.0), ("good", None), (None, 1.5)):
         with pytest.raises(InvalidInputError):
-            store.record_feedback("d1", **told)
+            store.record_feedback("d1", outcome=outcome, score=score)
     assert [row.outcome for row in store.served()] == [None]
 
 

@@ -32,7 +32,7 @@ OBJECTIVE = Objective(tradeoff=0.001, unit="tokens")  # Under which the prompts 
 # litellm warns about its own code at import and on a first call.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Item 'summary' on TypedDict:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Item:UserWarning:pydantic"),
 ]
 
 

@@ -56,7 +56,7 @@ def streamed(url: str, body: dict[str, Any]) -> tuple[list[Any], httpx.Headers]:
 def test_answers_and_bills_are_those_of_the_router(url: str) -> None:
     router = default_router()
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda prompt: post(url, chat(prompt)), PROMPTS[::4]))
+        answers = list(threads.map(post, [url] * 40, map(chat, PROMPTS[::4])))
     for prompt, answer in zip(PROMPTS[::4], answers, strict=True):
         alone = router.complete(prompt)
         document = answer.json()

@@ -84,6 +84,15 @@ def test_stop_ends_the_answer_before_itself(client: openai.OpenAI, stop: str | l
     assert done.choices[0].finish_reason == "stop"
 
 
+@pytest.mark.parametrize("stop", ["=", "\n", "\n\n", "So"])
+def test_stop_is_no_matter_of_the_thought(client: openai.OpenAI, stop: str) -> None:
+    done = client.chat.completions.create(
+        model="pocket-m:reasoning@max", messages=asked(), stop=stop
+    )
+    assert done.choices[0].message.content == f"Answer: {VALUE}"
+    assert "3*8=4" in (thought_of(done.choices[0].message) or "")
+
+
 def test_a_seed_makes_samples_repeatable(client: openai.OpenAI) -> None:
     def sampled(seed: int) -> str | None:
         done = client.chat.completions.create(

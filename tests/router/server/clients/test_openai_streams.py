@@ -65,9 +65,7 @@ def test_thoughts_come_before_the_answer(client: openai.OpenAI) -> None:
 
 
 def test_usage_is_left_out_unless_asked_for(client: openai.OpenAI) -> None:
-    chunks = list(
-        client.chat.completions.create(model="thinkroute", messages=asked(), stream=True)
-    )
+    chunks = list(client.chat.completions.create(model="thinkroute", messages=asked(), stream=True))
     assert all(chunk.usage is None for chunk in chunks)
     assert all(chunk.choices for chunk in chunks)
 

@@ -124,7 +124,8 @@ async def test_a_retry_goes_to_another_server_without_a_pause(
 async def test_a_retry_prefers_a_busy_server_to_the_one_that_failed(
     server: UpstreamServer, other: UpstreamServer, connected: Connect
 ) -> None:
-    pool = await connected(server, other)
+    lasting = replace(BREAKER, n_failures=1000, failure_share=1.0)
+    pool = await connected(server, other, breaker=lasting)
     server.fault = lambda seen: Fault(status=503)
     # What hangs was sent to the other one in the end.
     other.faults = [Fault(hangs="before-headers")] * 8
