@@ -6,6 +6,7 @@ import ipaddress
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -30,6 +31,7 @@ from ._service import ChatService
 from ._settings import ServerSettings, served_models
 from ._status import StatusBoard
 from ._status_routes import status_routes
+from ._telemetry import Telemetry
 from ._wishes import NAME, TIERS, Wishes
 from ._working import Working
 from .decision_log import LogStore, LogWriter, open_log
@@ -64,6 +66,7 @@ class Server:
         self.working = Working()
         self.gate = Gate(settings.gate)
         self.metrics = Metrics()
+        self._telemetry = Telemetry()
         self.callers = Callers(settings.keys)
         self.board = StatusBoard(
             show_texts=settings.shows_texts, needs_key=self.callers.asks_for_keys
@@ -76,6 +79,8 @@ class Server:
             self._check_log()
         self._log: LogWriter | None = None
         self._is_ready = False
+        created = datetime.fromisoformat(router.describe()["created"])
+        self._created = int(created.timestamp())
         self.service = ChatService(
             router,
             models=self.models,
@@ -100,6 +105,7 @@ class Server:
         """Count a request that has ended, and hand it to the log."""
         self.metrics.note(record)
         self.board.note(record)
+        self._telemetry.note(record, record.traceparent)
         if self._log is not None:
             self._log.put(record)
 
@@ -179,12 +185,6 @@ class Server:
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": NAME}
-
-    @property
-    def _created(self) -> int:
-        from datetime import datetime
-
-        return int(datetime.fromisoformat(self.router.describe()["created"]).timestamp())
 
     async def feedback(self, request: Request) -> Response:
         """`POST /v1/feedback`: what became of an answer."""

@@ -20,7 +20,7 @@ from ._problems import GONE, ProblemError, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
 from ._service import Call, ChatService, Serving
-from ._working import EventStream, Working
+from ._working import EventStream, Working, stopping
 from .translate import chat_body_of_completion, chat_body_of_response
 
 __all__ = ["Endpoints", "read_json"]
@@ -206,7 +206,7 @@ class Endpoints:
         try:
             document = await serving.answer.document()
         except BaseException as error:
-            _finish(serving, error, is_streamed=False)
+            self._finish(serving, error, is_streamed=False)
             raise
         finally:
             await serving.answer.aclose()
@@ -227,7 +227,7 @@ class Endpoints:
             if first.done():
                 first.result()
         except BaseException as error:
-            _finish(serving, error, is_streamed=True)
+            self._finish(serving, error, is_streamed=True)
             await serving.answer.aclose()
             raise
 
@@ -270,6 +270,12 @@ class Endpoints:
             on_broken=shown.broken,
             on_end=on_end,
         )
+
+    def _finish(self, serving: Serving, error: BaseException, *, is_streamed: bool) -> None:
+        if isinstance(error, asyncio.CancelledError) and self._working.is_stopping:
+            error = stopping()
+        problem, code = told(error)
+        serving.finish(status=problem.status, error=code, is_streamed=is_streamed)
 
     async def _raw(self, request: Request, arrived: _Arrived) -> "EventStream | None":
         """Pass a completion on as it is where it names a model behind a server, not the router.
@@ -397,8 +403,3 @@ async def _resumed(
             yield head
             async for piece in pieces:
                 yield piece
-
-
-def _finish(serving: Serving, error: BaseException, *, is_streamed: bool) -> None:
-    problem, code = told(error)
-    serving.finish(status=problem.status, error=code, is_streamed=is_streamed)

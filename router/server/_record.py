@@ -49,6 +49,7 @@ class ServedRequest:
         added_s: Seconds spent here rather than in the model: all of them but waiting for it.
         first_token_s: Seconds to the first token, `None` where nothing was streamed.
         seconds: From arrival to the last byte.
+        traceparent: The client's header of this name, for telemetry alone.
         decision: The decision behind it, for the feedback log; `None` where nothing was decided
             or something else than the decision was done, which would teach a monitor wrong.
     """
@@ -83,6 +84,7 @@ class ServedRequest:
     decision_s: float = 0.0
     added_s: float = 0.0
     first_token_s: float | None = None
+    traceparent: str = ""
     decision: Decision | None = field(default=None, repr=False)
 
     @property

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from urllib.parse import quote
 
 from policies import (
     BackendConnectionError,
@@ -48,6 +49,7 @@ Structured = Literal["as-is", "direct", "reasoning"]
 AS_IS = "as-is"
 """In the place of a policy: the thinking mode was left to the client and the model."""
 
+_IN_HEADERS = "".join(map(chr, range(33, 127))).replace("%", "") + " "
 _PASSES = (
     BackendConnectionError,
     BackendRateLimitError,
@@ -163,7 +165,9 @@ class Serving:
 
     def headers(self) -> dict[str, str]:
         """Return what clients are told about the decision before the first token."""
-        own = {"x-thinkroute-decision": self.decision_id, "x-thinkroute-arm": self.name}
+        # Headers hold ASCII alone, and names of models anything.
+        name = quote(self.name, safe=_IN_HEADERS)
+        own = {"x-thinkroute-decision": self.decision_id, "x-thinkroute-arm": name}
         if self.mode and self.budget is not None:
             own["x-thinkroute-budget"] = str(self.budget)
         if self.mode:
@@ -234,6 +238,7 @@ class Serving:
                 decision_s=self.decision.latency_s,
                 added_s=max(seconds - facts.wait_s, 0.0),
                 first_token_s=first_token_s,
+                traceparent=self._call.headers.get("traceparent", ""),
                 decision=self.decision if self.mode else None,
             )
         )
@@ -383,6 +388,7 @@ class ChatService:
                 budget=decision.arm.budget,
                 reasons=decision.reasons,
                 max_tokens=_cap(call.body),
+                traceparent=call.headers.get("traceparent", ""),
                 is_streamed=bool(call.body.get("stream")),
                 error=code,
                 upstream=trail.url,

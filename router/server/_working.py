@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ._problems import ClientGoneError, ProblemError
 
-__all__ = ["EventStream", "Working"]
+__all__ = ["EventStream", "Working", "stopping"]
 
 _T = TypeVar("_T")
 Message = MutableMapping[str, Any]
