@@ -11,6 +11,9 @@ BENCH ?=
 PEERS_ARGS ?=
 # Arguments of the advisor's trial, e.g. ADVISOR_ARGS=--json
 ADVISOR_ARGS ?=
+# Arguments of the benchmark of the server and of its soak
+SERVE_ARGS ?=
+SOAK_ARGS ?=
 # What `make policies` asks, and whom
 POLICIES_LIMIT ?= 1000
 POLICIES_MODELS ?= pocket-xs-skills,pocket-s-skills
@@ -28,7 +31,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench policies bench-router bench-lm-eval bench-peers bench-advisor study-page test-vllm test-train lock clean
+.PHONY: help demo test check format bench bench-serve policies bench-router bench-lm-eval bench-peers bench-advisor study-page soak test-clients test-vllm test-train lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +75,19 @@ bench-peers: $(READY)  ## Other routers on the same questions, each in its own e
 bench-advisor: $(READY)  ## The advisor's advice where a study and a paper know the truth (ADVISOR_ARGS=--json)
 	$(BIN)/python -m benchmarks.advisor_trial $(ADVISOR_ARGS)
 
+bench-serve: $(READY)  ## The server beside litellm's proxy and a bare reverse proxy (SERVE_ARGS=--rounds 3)
+	PYTHON="$(PYTHON)" bash scripts/make_venv_litellm_proxy.sh
+	$(BIN)/python -m benchmarks.serving $(SERVE_ARGS)
+
+soak: $(READY)  ## Ten minutes of 50 streams on a server whose upstream fails (SOAK_ARGS="--minutes 1")
+	$(BIN)/python -m benchmarks.serving.soak $(SOAK_ARGS)
+
 study-page: $(READY)  ## Write docs/study.md, its pictures and docs/trial.md from the shipped study
 	$(BIN)/python scripts/write_study_page.py --trial
+
+test-clients: $(READY)  ## Run the tests with clients that need environments of their own (1.5 GB)
+	PYTHON="$(PYTHON)" bash scripts/make_venv_clients.sh
+	$(BIN)/python -m pytest -m clients --timeout 600 $(PYTEST_ARGS)
 
 test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5 GB)
 	PYTHON="$(PYTHON)" bash scripts/make_venv_vllm.sh
@@ -87,7 +101,7 @@ lock: $(READY)  ## Resolve the newest versions into constraints.txt and constrai
 	$(BIN)/python scripts/write_constraints.py train,recipes,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers .venv-axolotl .venv-llamafactory build dist htmlcov .coverage*
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers .venv-litellm .venv-clients* .venv-axolotl .venv-llamafactory build dist htmlcov .coverage*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 

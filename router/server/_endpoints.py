@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, cast
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
 from ._problems import GONE, ProblemError, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
-from ._service import Call, ChatService, Serving
+from ._service import IN_HEADERS, Call, ChatService, Serving
 from ._working import EventStream, Working, stopping
 from .translate import chat_body_of_completion, chat_body_of_response
 
@@ -297,7 +298,10 @@ class Endpoints:
                 is_whole=not sent.get("stream"),
             ),
         )
-        own = {"x-thinkroute-arm": f"{model.name}:{RAW}"}
+        own = {
+            "x-thinkroute-decision": token_hex(16),
+            "x-thinkroute-arm": quote(f"{model.name}:{RAW}", safe=IN_HEADERS),
+        }
         if (kind := answer.headers.get("content-type")) is not None:
             own["content-type"] = kind
 
@@ -310,11 +314,11 @@ class Endpoints:
             self._gate.leave()
             arrived.rows.put(
                 ServedRequest(
-                    decision_id=token_hex(16),
+                    decision_id=own["x-thinkroute-decision"],
                     time_s=arrived.time_s,
                     endpoint="completions",
                     asked=arrived.body["model"],
-                    arm=own["x-thinkroute-arm"],
+                    arm=f"{model.name}:{RAW}",
                     status=GONE if error == "client-disconnected" else 200,
                     seconds=time.perf_counter() - arrived.started,
                     caller=arrived.caller.name,

@@ -43,13 +43,15 @@ from ._upstream_chat import ServedModel, Thinking, thinking_of
 from ._wishes import Wish, Wishes
 from .upstreams import Trail
 
-__all__ = ["AS_IS", "Call", "ChatService", "Rules", "Serving", "Structured"]
+__all__ = ["AS_IS", "IN_HEADERS", "Call", "ChatService", "Rules", "Serving", "Structured"]
 
 Structured = Literal["as-is", "direct", "reasoning"]
 AS_IS = "as-is"
 """In the place of a policy: the thinking mode was left to the client and the model."""
 
-_IN_HEADERS = "".join(map(chr, range(33, 127))).replace("%", "") + " "
+IN_HEADERS = "".join(map(chr, range(33, 127))).replace("%", "") + " "
+"""Characters of names that headers hold as they are; others are percent-encoded."""
+
 _PASSES = (
     BackendConnectionError,
     BackendRateLimitError,
@@ -166,7 +168,7 @@ class Serving:
     def headers(self) -> dict[str, str]:
         """Return what clients are told about the decision before the first token."""
         # Headers hold ASCII alone, and names of models anything.
-        name = quote(self.name, safe=_IN_HEADERS)
+        name = quote(self.name, safe=IN_HEADERS)
         own = {"x-thinkroute-decision": self.decision_id, "x-thinkroute-arm": name}
         if self.mode and self.budget is not None:
             own["x-thinkroute-budget"] = str(self.budget)
