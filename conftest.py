@@ -24,8 +24,8 @@ def pytest_configure() -> None:
     settings.register_profile("thinkroute", deadline=None)
     settings.load_profile("thinkroute")
     for name in [name for name in os.environ if name.startswith("THINKROUTE_") or name in KEYS]:
-        # They choose the model of the vLLM tests and the wheels of the schema tests.
-        if name not in {"THINKROUTE_POCKET_DIR", "THINKROUTE_WHEELS"}:
+        # Where the clients, the model of the vLLM tests and the wheels of the schema tests lie.
+        if name not in {"THINKROUTE_CLIENTS_DIR", "THINKROUTE_POCKET_DIR", "THINKROUTE_WHEELS"}:
             del os.environ[name]
     os.environ |= {
         "NO_COLOR": "1",

@@ -1,7 +1,7 @@
 """What a decision optimises."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from policies import InvalidInputError
@@ -139,6 +139,12 @@ class Objective:
         Raises:
             InvalidInputError: A key is unknown or a value cannot be used.
         """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(document) - set(known))
+        if unknown:
+            raise InvalidInputError(
+                f"an objective has no field {unknown[0]!r}", hint=f"known: {', '.join(known)}"
+            )
         try:
             return cls(**document)
         except TypeError as error:

@@ -26,7 +26,7 @@ def run(report: Report, plan: Plan | None = None, litellm: Path | None = LITELLM
 
     Args:
         report: The table.
-        plan: How much is measured; about twelve minutes by default.
+        plan: How much is measured; about eighteen minutes by default.
         litellm: Environment of the litellm proxy, `None` to leave it out.
     """
     if litellm is not None and not (litellm / "bin" / "litellm").is_file():
@@ -51,13 +51,17 @@ def run(report: Report, plan: Plan | None = None, litellm: Path | None = LITELLM
 
 
 def _add_latency(report: Report, figures: Figures) -> None:
-    rounds = figures.waiting
-    for quantile, at_most in ((0.5, 2.0), (0.99, 10.0)):
+    cases: list[tuple[str, Rounds, float, float | None]] = [
+        ("1 connection, upstream of 10 ms", figures.alone, 0.5, None),
+        (_WAITING, figures.waiting, 0.5, 2.0),
+        (_WAITING, figures.waiting, 0.99, 10.0),
+    ]
+    for case, rounds, quantile, at_most in cases:
         direct = middle([turn.latency_ms(quantile) for turn in rounds["direct"]])
         added = _over_direct(rounds, lambda turn: turn.latency_ms(quantile))  # noqa: B023 - used at once
         for name, found in added.items():
             report.add(
-                f"{name}: latency added, p{100 * quantile:g}; {_WAITING}",
+                f"{name}: latency added, p{100 * quantile:g}; {case}",
                 found.value,
                 "ms",
                 baseline=_baseline(name, added),

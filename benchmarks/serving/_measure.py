@@ -24,6 +24,7 @@ _PAUSE_S = 0.04
 _N_LONG = 500
 _ANSWER = Behaviour(n_pieces=32)
 _AGO = Behaviour(latency_s=LATENCY_S, n_pieces=8)
+_SOON = Behaviour(latency_s=0.01, n_pieces=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Figures:
     """All turns, by what was measured and by target.
 
     Attributes:
+        alone: One connection, an upstream that takes 10 ms: nobody queues behind anybody.
         waiting: 16 connections, an upstream that takes 100 ms.
         fast: 16 connections, an upstream that answers at once.
         crowded: The same with 64.
@@ -102,6 +104,7 @@ class Figures:
         others_share: Share of the machine's processors that other programs used meanwhile.
     """
 
+    alone: Rounds = field(default_factory=Rounds)
     waiting: Rounds = field(default_factory=Rounds)
     fast: Rounds = field(default_factory=Rounds)
     crowded: Rounds = field(default_factory=Rounds)
@@ -125,6 +128,7 @@ def measure(world: World, plan: Plan, say: Callable[[str], None]) -> Figures:
     figures = Figures()
     started, busy, own = time.perf_counter(), busy_s(), _own_s(world)
     kinds: list[tuple[str, Rounds, Behaviour, int, bool, float]] = [
+        ("one connection", figures.alone, _SOON, 1, False, 0.0),
         ("an upstream of 100 ms", figures.waiting, _AGO, CONCURRENCY, False, _PAUSE_S),
         ("requests per core", figures.fast, _ANSWER, CONCURRENCY, False, 0.0),
         ("requests per core, crowded", figures.crowded, _ANSWER, _MANY, False, 0.0),

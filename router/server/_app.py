@@ -24,7 +24,7 @@ from ._endpoints import Endpoints, read_json
 from ._gate import Gate
 from ._metrics import Metrics
 from ._openapi import docs_page, openapi_document
-from ._problems import ProblemError, problem_of
+from ._problems import ProblemError, log_unexpected, problem_of
 from ._record import ServedRequest
 from ._schema import FeedbackRequest, check
 from ._service import ChatService
@@ -346,6 +346,7 @@ class _HostGuard:
 
 
 async def _told(_: Request, error: Exception) -> Response:
+    log_unexpected(error)
     problem = problem_of(error)
     return JSONResponse(problem.to_json(), problem.status, problem.headers())
 

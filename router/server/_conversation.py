@@ -88,8 +88,8 @@ def _text_of(content: object) -> tuple[str, bool]:
         return "", content is None
     parts = cast("list[Mapping[str, Any]]", content)
     texts = [str(part.get("text") or "") for part in parts]
-    kinds = {part.get("type") for part in parts}
-    return "\n".join(text for text in texts if text), kinds <= {"text"}
+    is_plain = all(part.get("type") == "text" for part in parts)
+    return "\n".join(text for text in texts if text), is_plain
 
 
 def _identity(role: str, content: object, turn: Mapping[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from ._callers import Caller, Callers
 from ._gate import Gate
 from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
-from ._problems import GONE, ProblemError, told
+from ._problems import GONE, ProblemError, log_unexpected, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
 from ._service import IN_HEADERS, Call, ChatService, Serving
@@ -140,6 +140,7 @@ class Endpoints:
                 self._gate.leave()
             if not isinstance(error, Exception):
                 raise
+            log_unexpected(error)
             problem, code = told(error)
             if not rows.n:
                 rows.put(
@@ -249,6 +250,7 @@ class Endpoints:
                     await now.answer.aclose()
                 yield shown.end()
             except Exception as error:  # noqa: BLE001 - the headers are sent: it becomes an event
+                log_unexpected(error)
                 problem, ended.error = told(error)
                 yield shown.broken(problem)
 
@@ -364,6 +366,11 @@ async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int
         raise ProblemError(
             415, "unsupported-type", f"content-type is {kind!r}, expected application/json"
         )
+    coding = headers.get("content-encoding", "identity")
+    if coding != "identity":
+        raise ProblemError(
+            415, "unsupported-type", f"content-encoding is {coding!r}, expected none"
+        )
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
@@ -375,12 +382,16 @@ async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int
             raise _too_large(max_bytes)
         parts.append(part)
     try:
-        body: Any = json.loads(b"".join(parts))
+        body: Any = json.loads(b"".join(parts), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ProblemError(400, "invalid-json", f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise ProblemError(400, "invalid-request", "the body is no JSON object")
     return cast("dict[str, Any]", body)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def _too_large(max_bytes: int) -> ProblemError:

@@ -15,6 +15,7 @@ from policies import (
     Completion,
     DecodingOptions,
     Delta,
+    FinishReason,
     GenerationRequest,
     InvalidInputError,
     Message,
@@ -29,7 +30,7 @@ from policies import (
 from ._answers import AnswerFacts
 from ._documents import chunk, document_of, finish_reason_of, usage_document
 
-__all__ = ["LocalChat", "LocalRequest", "Needs", "needs_of"]
+__all__ = ["LocalChat", "LocalRequest", "Needs", "StopWatch", "needs_of"]
 
 _ANY = frozenset({"model", "messages", "stream", "stream_options", "n", "thinkroute"})
 _SAMPLING = frozenset({"temperature", "top_p", "seed", "max_tokens", "max_completion_tokens"})
@@ -97,10 +98,10 @@ def _is_plain_turn(turn: Mapping[str, Any]) -> bool:
     content = turn.get("content")
     if turn.get("role") not in _ROLES or turn.get("tool_calls"):
         return False
-    if isinstance(content, list):
-        parts = cast("list[Mapping[str, Any]]", content)
-        return all(part.get("type") in ("text", "image_url", "file") for part in parts)
-    return isinstance(content, str)
+    if not isinstance(content, list):
+        return True
+    parts = cast("list[Mapping[str, Any]]", content)
+    return all(part.get("type") in ("text", "image_url", "file") for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class LocalRequest:
         stop = body.get("stop") or ()
         bias = cast("Mapping[str, float] | None", body.get("logit_bias") or None)
         return cls(
-            messages=tuple(map(_message, body["messages"])),
+            messages=tuple(_message(turn, place) for place, turn in enumerate(body["messages"])),
             options=replace(usual, **given),
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             logit_bias=None if bias is None else {int(token): by for token, by in bias.items()},
@@ -154,28 +155,49 @@ class LocalRequest:
         )
 
     def of(self, policy: OneRequestPolicy) -> GenerationRequest:
-        """Return the one request of a policy, with what the client asks for besides."""
+        """Return the one request of a policy, with what the client asks for besides.
+
+        Stops are the answer's: where the model thinks first they would end the thought, so that
+        they are looked for here.
+        """
         request = policy.request(self.messages, self.options)
         most = request.max_tokens if self.cap is None else min(request.max_tokens, self.cap)
-        return replace(request, max_tokens=most, stop=self.stop, logit_bias=self.logit_bias)
+        stop = () if request.thinking else self.stop
+        return replace(request, max_tokens=most, stop=stop, logit_bias=self.logit_bias)
 
 
-def _message(turn: Mapping[str, Any]) -> Message:
+def _message(turn: Mapping[str, Any], place: int) -> Message:
+    path = f"messages[{place}].content"
     content = turn.get("content")
     role = _ROLES[turn["role"]]
     if not isinstance(content, list):
-        return Message(role, content or "")
+        return Message(role, _checked(content or "", path))
     texts: list[str] = []
     attachments: list[Attachment] = []
-    for part in cast("list[Mapping[str, Any]]", content):
-        if part.get("type") == "text":
-            texts.append(part["text"])
-        elif part.get("type") == "image_url":
-            attachments.append(Attachment("image", part["image_url"]["url"]))
-        else:
-            file = part["file"]
-            attachments.append(Attachment("file", file["file_data"], file.get("filename") or ""))
+    for number, part in enumerate(cast("list[Mapping[str, Any]]", content)):
+        kind, where = part["type"], f"{path}[{number}]"
+        if kind == "text":
+            texts.append(_checked(part.get("text"), f"{where}.text"))
+            continue
+        key = "url" if kind == "image_url" else "file_data"
+        inner: Any = part.get(kind)
+        fields = cast("Mapping[str, Any]", inner if isinstance(inner, dict) else {})
+        url = _checked(fields.get(key), f"{where}.{kind}.{key}")
+        name = _checked(fields.get("filename") or "", f"{where}.{kind}.filename")
+        attachments.append(Attachment("image" if kind == "image_url" else "file", url, name))
     return Message(role, "\n".join(texts), tuple(attachments))
+
+
+def _checked(text: object, path: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{path} is {'missing' if text is None else 'no text'}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"{path} holds half of a surrogate pair, which no model reads"
+        ) from None
+    return text
 
 
 class LocalChat:
@@ -248,7 +270,8 @@ class LocalChat:
         """
         completions: list[Completion] = []
         for index in range(self._request.n):
-            yield self._chunk({"role": "assistant", "content": ""}, index)
+            # It goes out with the first piece: until then a failure is told as one.
+            role: dict[str, Any] = {"role": "assistant", "content": ""}
             last: Completion | None = None
             waited = time.perf_counter()
             async with aclosing(self._pieces()) as pieces:
@@ -257,13 +280,14 @@ class LocalChat:
                     if isinstance(piece, Completion):
                         last = piece
                     elif delta := self._delta(piece):
-                        yield self._chunk(delta, index)
+                        yield self._chunk(role | delta, index)
+                        role = {}
                     waited = time.perf_counter()
             if last is None:
                 raise InvalidInputError("the model's stream ended without an answer")
             completions.append(last)
             self.facts.finish_reason = finish_reason_of(last)
-            yield self._chunk({}, index, finish_reason=self.facts.finish_reason)
+            yield self._chunk(role, index, finish_reason=self.facts.finish_reason)
         self._note(completions)
         yield chunk(self._id, self._created, self._backend.model, None, usage=self.facts.usage)
 
@@ -286,7 +310,7 @@ class LocalChat:
                 self._request.messages, self._backend, self._request.options
             )
         completion = await self._backend.generate(self._request.of(self._policy))
-        return replace(completion, text=_without_stop(completion.text, self._request.stop))
+        return _stopped(completion, self._request.stop)
 
     async def _pieces(self) -> AsyncGenerator[Delta | Completion]:
         """Yield what is generated, piece by piece where policy and backend can."""
@@ -298,16 +322,16 @@ class LocalChat:
             return
         self.facts.n_attempts += 1
         request = self._request.of(cast("OneRequestPolicy", self._policy))
-        held = _Held(self._request.stop)
+        held = StopWatch(self._request.stop)
         async with aclosing(cast("Streams", self._backend).stream(request)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Delta):
                     yield Delta(piece.thinking, held.pass_on(piece.text))
                     continue
-                text = _without_stop(piece.text, self._request.stop)
-                if rest := text[held.n_passed :]:
+                whole = _stopped(piece, self._request.stop)
+                if rest := whole.text[held.n_passed :]:
                     yield Delta(text=rest)
-                yield replace(piece, text=text)
+                yield whole
 
     def _note(self, completions: list[Completion]) -> None:
         usage = completions[0].usage
@@ -336,26 +360,42 @@ class LocalChat:
         )
 
 
-class _Held:
-    """Holds back the end of a text that may be the beginning of a stop, which is not shown."""
+class StopWatch:
+    """Passes on a text that comes in pieces, up to the first stop, which is not shown."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
+        """Start with nothing."""
         self._stops = stops
-        self._n_held = max(map(len, stops), default=0)
+        # What may yet turn out to be the beginning of a stop.
+        self._n_held = max(map(len, stops), default=1) - 1
         self._text = ""
         self.n_passed = 0
+        self.is_hit = False
 
     def pass_on(self, piece: str) -> str:
-        """Return what of a text so far may be shown now."""
-        if not self._stops:
-            self.n_passed += len(piece)
-            return piece
+        """Return what of the text may be shown now."""
+        if self.is_hit:
+            return ""
         self._text += piece
-        end = max(len(self._text) - self._n_held, self.n_passed)
+        end = _end_of(self._text, self._stops)
+        self.is_hit = end < len(self._text)
+        if not self.is_hit:
+            end = max(len(self._text) - self._n_held, self.n_passed)
         passed, self.n_passed = self._text[self.n_passed : end], end
         return passed
 
+    def rest(self) -> str:
+        """Return what was held back, once nothing more comes."""
+        return "" if self.is_hit else self._text[self.n_passed :]
 
-def _without_stop(text: str, stops: tuple[str, ...]) -> str:
-    """Return a text up to the first stop in it, which backends leave in its end."""
-    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+def _end_of(text: str, stops: tuple[str, ...]) -> int:
+    return min((text.find(stop) for stop in stops if stop in text), default=len(text))
+
+
+def _stopped(completion: Completion, stops: tuple[str, ...]) -> Completion:
+    """Return a completion whose text ends before the first stop."""
+    end = _end_of(completion.text, stops)
+    if end == len(completion.text):
+        return completion
+    return replace(completion, text=completion.text[:end], finish_reason=FinishReason.STOP)

@@ -22,7 +22,7 @@ from policies import (
     UnknownNameError,
 )
 
-__all__ = ["GONE", "ClientGoneError", "ProblemError", "problem_of", "told"]
+__all__ = ["GONE", "ClientGoneError", "ProblemError", "log_unexpected", "problem_of", "told"]
 
 _LOG = logging.getLogger("thinkroute.server")
 _LOG.addHandler(logging.NullHandler())
@@ -93,8 +93,15 @@ class ProblemError(Exception):
         return headers
 
 
+def log_unexpected(error: BaseException) -> None:
+    """Log an error that is a defect; call it once for each."""
+    expected = (ProblemError, ThinkrouteError, ClientGoneError)
+    if isinstance(error, Exception) and not isinstance(error, expected):
+        _LOG.error("unexpected %s while serving", type(error).__name__, exc_info=error)
+
+
 def problem_of(error: BaseException) -> ProblemError:
-    """Return what a client is told about an error; unexpected ones are logged and not described."""
+    """Return what a client is told about an error; unexpected ones are not described."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, BackendError):
@@ -109,7 +116,6 @@ def problem_of(error: BaseException) -> ProblemError:
         return ProblemError(503, error.code, str(error), retry_after_s=_RETRY_S)
     if isinstance(error, ThinkrouteError):
         return ProblemError(500, error.code, str(error))
-    _LOG.error("unexpected %s while serving", type(error).__name__, exc_info=error)
     return ProblemError(500, "internal-error", "the server failed; its log says why")
 
 
@@ -127,18 +133,20 @@ def _of_backend(error: BackendError) -> ProblemError:
     if isinstance(error, CapabilityError) or code == CONTEXT_EXCEEDED:
         if (document := _document(error)) is not None:
             return ProblemError(400, code, text, document=document)
-        # Clients look for OpenAI's own word.
-        return ProblemError(
-            400, "context_length_exceeded" if code == CONTEXT_EXCEEDED else code, text
-        )
+        if code == CONTEXT_EXCEEDED:
+            # Clients look for OpenAI's own code and words.
+            text = f"This model's maximum context length is exceeded: {text}"
+            return ProblemError(400, "context_length_exceeded", text)
+        return ProblemError(400, code, text)
     if isinstance(error, BackendRateLimitError):
         return ProblemError(429, code, text, retry_after_s=error.retry_after_s or _RETRY_S)
     if isinstance(error, BackendTimeoutError):
         return ProblemError(504, code, text)
     if isinstance(error, BackendConnectionError):
         return ProblemError(503, code, text, retry_after_s=error.retry_after_s or _RETRY_S)
-    if isinstance(error, BackendRequestError) and status in _CLIENTS_FAULT:
-        return ProblemError(status, code, text, document=_document(error))
+    if isinstance(error, BackendRequestError) and (status is None or status in _CLIENTS_FAULT):
+        # Models in this process refuse without a status.
+        return ProblemError(status or 400, code, text, document=_document(error))
     # A server that refuses our key is our affair, not the client's.
     return ProblemError(502, code, text)
 

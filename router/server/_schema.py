@@ -3,9 +3,9 @@
 Fields that are not listed are kept and passed on, as OpenAI's servers and vLLM have many.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ._problems import ProblemError
 
@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 _MOST_PROBLEMS = 3
+_Stop = Annotated[str, StringConstraints(min_length=1)]
+_TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+_Tokens = Annotated[int, Field(ge=0)]
 _STRICT = ConfigDict(strict=True, frozen=True)
 
 
@@ -29,7 +32,7 @@ class ThinkrouteFields(BaseModel):
 
     mode: Literal["auto", "ift", "reasoning"] | None = None
     """`ift` answers directly, `reasoning` thinks first."""
-    budget: int | Literal["max"] | None = Field(default=None)
+    budget: _Tokens | Literal["max"] | None = Field(default=None)
     """Most thinking tokens of the arms that may be chosen."""
     objective: str | dict[str, Any] | None = None
     """`default`, `cheap`, `balanced`, `best`, or an objective such as `{"target_accuracy": 0.9}`."""
@@ -77,8 +80,8 @@ class ChatRequest(_Sampling):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1, le=128)
     seed: int | None = None
-    stop: str | list[str] | None = None
-    logit_bias: dict[str, float] | None = None
+    stop: _Stop | list[_Stop] | None = None
+    logit_bias: dict[_TokenId, float] | None = None
     stream_options: StreamOptions | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
         None

@@ -516,8 +516,8 @@ class ChatService:
             raise ProblemError(
                 400,
                 "unsupported-field",
-                f"{name} can be honoured by none of the arms that may be chosen; only a model's"
-                " own server, asked for a plain answer or a thought, takes all fields",
+                f"{name} can be honoured only by a model behind a server of its own, asked for a"
+                " plain answer or a thought; none of the arms that may be chosen is one",
                 param=name,
             )
         return fitting, mode == AS_IS

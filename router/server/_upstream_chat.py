@@ -18,6 +18,7 @@ from policies.backends.thinking import Dialect, dialect_named, with_thinking
 
 from ._answers import AnswerFacts
 from ._documents import read_usage, show_thought, usage_document
+from ._local_chat import StopWatch
 from .upstreams import Trail, UpstreamAnswer, UpstreamPool
 
 __all__ = ["ServedModel", "Thinking", "UpstreamChat", "thinking_of"]
@@ -108,6 +109,12 @@ class ServedModel:
         """
         sent = {key: value for key, value in body.items() if key not in _OURS}
         sent |= {"model": self.name, **self.extra}
+        stops: tuple[str, ...] = ()
+        if thinking is not None and thinking.is_on and sent.get("stop"):
+            # Engines look for stops in thoughts too: what a client means for the answer would
+            # end the thought.
+            given = sent.pop("stop")
+            stops = (given,) if isinstance(given, str) else tuple(given)
         if thinking is not None:
             sent.pop("reasoning_effort", None)
             sent = with_thinking(
@@ -128,16 +135,32 @@ class ServedModel:
             is_whole=not sent.get("stream"),
             trail=trail,
         )
-        return UpstreamChat(answer, self.name, shows_thought=shows_thought, before=before)
+        return UpstreamChat(
+            answer, self.name, shows_thought=shows_thought, before=before, stops=stops
+        )
 
 
 class UpstreamChat:
     """An answer that a server has begun to give."""
 
     def __init__(
-        self, answer: UpstreamAnswer, model: str, *, shows_thought: bool, before: Usage | None
+        self,
+        answer: UpstreamAnswer,
+        model: str,
+        *,
+        shows_thought: bool,
+        before: Usage | None,
+        stops: tuple[str, ...],
     ) -> None:
-        """Take the answer over; it is closed when it has been read, or by `aclose`."""
+        """Take the answer over; it is closed when it has been read, or by `aclose`.
+
+        Args:
+            answer: What the server has begun to say.
+            model: Its model.
+            shows_thought: Whether the client is told thoughts.
+            before: Tokens of calls that came before.
+            stops: Texts at which answers end that the server was not told.
+        """
         self.facts = AnswerFacts(
             upstream=answer.url, n_attempts=answer.n_attempts, wait_s=answer.wait_s
         )
@@ -145,6 +168,8 @@ class UpstreamChat:
         self._model = model
         self._shows_thought = shows_thought
         self._before = before
+        self._stops = stops
+        self._watches: dict[int, StopWatch] = {}
 
     async def document(self) -> dict[str, Any]:
         """Return the chat completion document.
@@ -219,12 +244,26 @@ class UpstreamChat:
             fields = cast("dict[str, Any]", choice)
             if isinstance(said := fields.get(key), dict):
                 show_thought(cast("dict[str, Any]", said), is_shown=self._shows_thought)
+                if self._stops:
+                    self._stop(fields, cast("dict[str, Any]", said), is_whole=key == "message")
             if not self._shows_thought:
                 # Those of the thought's tokens are among them.
                 fields["logprobs"] = None
                 fields.pop("token_ids", None)
             if isinstance(reason := fields.get("finish_reason"), str):
                 self.facts.finish_reason = reason
+
+    def _stop(self, choice: dict[str, Any], said: dict[str, Any], *, is_whole: bool) -> None:
+        """End an answer at its first stop, or hold back what may become one; in place."""
+        watch = self._watches.setdefault(int(choice.get("index") or 0), StopWatch(self._stops))
+        content = said.get("content")
+        if isinstance(content, str) and content:
+            said["content"] = watch.pass_on(content)
+        if is_whole or choice.get("finish_reason") is not None:
+            if rest := watch.rest():
+                said["content"] = (said.get("content") or "") + rest
+            if watch.is_hit:
+                choice["finish_reason"] = "stop"
 
     def _note_usage(self, document: dict[str, Any]) -> None:
         usage = read_usage(document.get("usage"))

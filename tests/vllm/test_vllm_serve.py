@@ -62,7 +62,8 @@ def test_answers_are_those_of_the_router_on_the_embedded_model(client: openai.Op
     n_same = 0
     for prompt in PROMPTS:
         answer = ask(client, prompt, "thinkroute")
-        n_same += answer.choices[0].message.content == router.complete(prompt).text
+        # The engine leaves the line breaks after a thought where they are, and so do we.
+        n_same += answer.choices[0].message.content.strip() == router.complete(prompt).text
     # The same weights in another runtime: greedy answers part at ties.
     assert n_same >= 0.9 * len(PROMPTS)
 
@@ -124,9 +125,9 @@ def test_several_samples_and_logprobs_pass_through(client: openai.OpenAI) -> Non
 
 def test_the_other_apis_are_answered(client: openai.OpenAI) -> None:
     response = client.responses.create(model="thinkroute:best", input=PROMPTS[0])
-    assert response.output_text.startswith("Answer:")
+    assert response.output_text.strip().startswith("Answer:")
     routed = client.completions.create(model="thinkroute", prompt=PROMPTS[0])
-    assert routed.choices[0].text.startswith("Answer:")
+    assert routed.choices[0].text.strip().startswith("Answer:")
     raw = client.completions.create(model=MODEL, prompt=PROMPTS[0], max_tokens=4, temperature=0)
     assert raw.usage is not None
     assert raw.usage.completion_tokens <= 4
@@ -139,15 +140,13 @@ def test_what_the_engine_refuses_is_told_in_its_words(client: openai.OpenAI) -> 
 
 
 def test_every_request_has_left_its_row(url: str, log: Path) -> None:
-    def n_rows() -> int:
-        with contextlib.closing(read_log(log)) as opened:
-            return sum(1 for _ in opened.served())
-
-    before = n_rows()
     body = {"model": "thinkroute", "messages": [{"role": "user", "content": PROMPTS[0]}]}
     answer = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
     told = answer.headers["x-thinkroute-decision"]
     score = {"decision_id": told, "outcome": "correct"}
     assert httpx.post(f"{url}/v1/feedback", json=score, timeout=60).status_code == 200
-    assert n_rows() == before + 1
+    with contextlib.closing(read_log(log)) as opened:
+        names = [row.request.decision_id for row in opened.served()]
+    assert names.count(told) == 1
+    assert len(set(names)) == len(names)
     assert json.loads(httpx.get(f"{url}/readyz").text)["ready"]

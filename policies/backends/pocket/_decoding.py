@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Row", "decode_batch"]
 
 _FORBIDDEN = -1e9
+# Below, sampling is greedy, and the quotients would overflow; vLLM's bound too.
+_LEAST_TEMPERATURE = 1e-5
 
 
 @dataclass(slots=True)
@@ -264,7 +266,7 @@ def _choose(row: Row, logits: "NDArray[np.float32]") -> int:
         scores[row.bias[0]] += row.bias[1]
     if row.switch is not None and row.is_penalised():
         scores[list(row.switch.first_ids)] -= row.switch.amount
-    if row.rng is None:
+    if row.rng is None or row.temperature < _LEAST_TEMPERATURE:
         return int(scores.argmax())
     scores = scores / row.temperature
     probabilities = np.exp(scores - scores.max())

@@ -32,6 +32,10 @@ Scaling all sums must leave the value as it is.
 _N_REPLICATES = 999
 # Beyond so many clusters they are put together at random: the spread of sums stays what it is.
 _MOST_CLUSTERS = 1000
+# Of the standard error: below, a draw has no spread but that of rounding.
+_LEAST_SPREAD = 1e-6
+# Share of the draws that must have a spread.
+_LEAST_TOLD = 0.99
 # With fewer the bootstrap has too little to draw from, and Student's t is used.
 _FEWEST_CLUSTERS = 15
 
@@ -82,7 +86,12 @@ class Resampled:
             # Squares of the linear parts, by replicate and cluster: (n_replicates, n_clusters).
             squares = (gradients @ self._cells.T) ** 2
             stderrs = np.sqrt((self._weights * squares).sum(axis=1) * n / (n - 1))
-            deviations = np.where(stderrs > 0, (values - point) / stderrs, 0.0)
+            is_told = stderrs > _LEAST_SPREAD * stderr
+            if np.count_nonzero(is_told) < _LEAST_TOLD * _N_REPLICATES:
+                # All that differs lies in a few clusters, which many draws miss: those have no
+                # spread of their own to divide by, and what is left of the draws says too little.
+                return point, low, high
+            deviations = np.where(is_told, (values - point) / stderrs, 0.0)
         drawn = deviations[np.isfinite(deviations)]
         if len(drawn) < 0.9 * _N_REPLICATES:
             return point, math.nan, math.nan

@@ -124,7 +124,6 @@ def test_everything_else_of_a_request_passes_through_untouched(
         "logprobs": True,
         "top_logprobs": 3,
         "seed": 7,
-        "stop": ["\n\n"],
         "presence_penalty": 0.5,
         "chat_template_kwargs": {"documents": ["a"]},
         "metadata": {"x": "y"},
@@ -143,6 +142,48 @@ def test_everything_else_of_a_request_passes_through_untouched(
     del extra["chat_template_kwargs"]
     assert {name: sent[name] for name in extra} == extra
     assert sent["messages"] == body["messages"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_stops_end_the_answer_and_are_kept_from_the_thought(
+    start: Start, upstream: UpstreamServer, stream: bool
+) -> None:
+    url = start()
+    usual = post(url, chat("one two three four", "toy:reasoning@max")).json()["choices"][0]
+    assert usual["message"]["content"].count(" ") >= 3
+    stop = usual["message"]["content"].split()[2]
+    body = chat("one two three four", "toy:reasoning@max", stop=[stop])
+    if stream:
+        choices = [
+            one["choices"][0] for one in events(url, {**body, "stream": True}) if one != "[DONE]"
+        ]
+        content = "".join(choice["delta"].get("content") or "" for choice in choices)
+        finish = choices[-1]["finish_reason"]
+    else:
+        (choice,) = post(url, body).json()["choices"]
+        content, finish = choice["message"]["content"], choice["finish_reason"]
+        assert choice["message"]["reasoning_content"] == usual["message"]["reasoning_content"]
+    assert content == usual["message"]["content"].partition(stop)[0]
+    assert finish == "stop"
+    assert "stop" not in upstream.generations()[-1].body
+    post(url, {**body, "model": "toy:direct"})
+    assert upstream.generations()[-1].body["stop"] == [stop]
+
+
+def test_numbers_that_json_does_not_have_and_packed_bodies_are_refused(start: Start) -> None:
+    import gzip
+
+    url = f"{start()}/v1/chat/completions"
+    kind = {"content-type": "application/json"}
+    body = json.dumps(chat()).encode()
+    for wrong in (b"NaN", b"Infinity", b"-Infinity"):
+        raw = body[:-1] + b', "x": ' + wrong + b"}"
+        answer = httpx.post(url, content=raw, headers=kind)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid-json")
+    packed = httpx.post(
+        url, content=gzip.compress(body), headers=kind | {"content-encoding": "gzip"}
+    )
+    assert packed.status_code == 415
 
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]

@@ -107,6 +107,60 @@ def test_stops_end_an_answer_before_them_also_in_a_stream(url: str) -> None:
         assert "".join(choice["delta"].get("content") or "" for choice in own) == "An"
 
 
+@pytest.mark.parametrize("stop", ["\n\n", "=", "So", "zzz"])
+def test_stops_are_the_answers_and_leave_the_thought_whole(url: str, stop: str) -> None:
+    usual = post(url, chat(PROMPTS[0], "pocket-m:reasoning@max")).json()["choices"][0]
+    body = chat(PROMPTS[0], "pocket-m:reasoning@max", stop=stop)
+    assert post(url, body).json()["choices"][0] == usual
+    pieces, _ = streamed(url, {**body, "stop": [stop, ":"]})
+    deltas = [one["choices"][0]["delta"] for one in pieces]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Answer"
+    thought = "".join(delta.get("reasoning_content") or "" for delta in deltas)
+    assert thought == usual["message"]["reasoning_content"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ({"content": "a\ud800"}, "messages[0].content holds half of a surrogate pair"),
+        ({"content": [{"type": "text"}]}, "messages[0].content[0].text is missing"),
+        ({"content": [{"type": "text", "text": 5}]}, "messages[0].content[0].text is no text"),
+        ({"content": [{"type": "image_url", "image_url": "x"}]}, "image_url.url is missing"),
+        ({"content": [{"type": ["text"], "text": "x"}]}, "messages can be honoured only by"),
+    ],
+)
+def test_turns_that_cannot_be_read_are_told_by_their_place(
+    url: str, turn: dict[str, Any], said: str
+) -> None:
+    body = json.dumps({"model": "thinkroute", "messages": [{"role": "user", **turn}]})
+    headers = {"content-type": "application/json"}
+    answer = httpx.post(f"{url}/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+
+
+def test_an_assistant_turn_without_words_is_no_obstacle(url: str) -> None:
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": PROMPTS[0]},
+    ]
+    assert post(url, {"model": "thinkroute", "messages": turns}).status_code == 200
+
+
+def test_a_stream_that_fails_before_its_first_token_has_a_status(url: str) -> None:
+    long = chat("word " * 2000, "pocket-m:direct", stream=True)
+    answer = post(url, long)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_what_is_no_token_of_the_model_is_the_clients_mistake(url: str) -> None:
+    assert post(url, chat("Hi", "pocket-m:direct", logit_bias={"99999999": 1})).status_code == 400
+    assert post(url, chat("Hi", "pocket-m:direct", logit_bias={"word": 1})).status_code == 400
+    assert post(url, chat("Hi", "pocket-m:direct", temperature=5e-324)).status_code == 200
+
+
 def test_a_cap_of_the_clients_ends_the_answer(url: str) -> None:
     answer = post(url, chat(PROMPTS[0], "pocket-m:direct", max_tokens=2)).json()
     assert answer["choices"][0]["finish_reason"] == "length"

@@ -159,7 +159,7 @@ def _is_large(value: object) -> bool:
 
 def _make_plausible(case: Case, operation: Any) -> None:
     """Replace what only other models understand, and names that nobody knows."""
-    headers = case.headers or {}
+    headers: Any = case.headers or {}
     for header, value in list(headers.items()):
         name = header.removeprefix("x-thinkroute-")
         if name in WISHES:
@@ -171,7 +171,7 @@ def _make_plausible(case: Case, operation: Any) -> None:
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "seed"):
         if isinstance(body.get(name), float):  # To JSON Schema 72.0 is an integer, to few servers.
             body[name] = int(body[name])
-    wished = body.get("thinkroute")
+    wished: Any = body.get("thinkroute")
     for name in ("objective", "task", "budget") if isinstance(wished, dict) else ():
         if wished.get(name) is not None:
             wished[name] = 16 if name == "budget" else _pick(WISHES[name], wished[name])
