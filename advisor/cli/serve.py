@@ -208,10 +208,23 @@ def serve(
             code="missing-backend",
         )
 
+    _log_to_stderr()
+
     def tell(url: str) -> None:
         note(f"serving {len(loaded.arms)} arms at {url}/v1 (status: {url}/, API: {url}/docs)")
 
     run(loaded, settings, tell)
+
+
+def _log_to_stderr() -> None:
+    """Show warnings and defects; requests are in the decision log."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("thinkroute")
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(handler)
 
 
 def _reached(

@@ -29,6 +29,7 @@ from policies import (
 
 from ._answers import AnswerFacts
 from ._documents import chunk, document_of, finish_reason_of, usage_document
+from ._problems import ProblemError
 
 __all__ = ["LocalChat", "LocalRequest", "Needs", "StopWatch", "needs_of"]
 
@@ -133,6 +134,7 @@ class LocalRequest:
             usual: How to decode where the body does not say: as was measured.
 
         Raises:
+            ProblemError: A turn cannot be read.
             InvalidInputError: A value is out of range.
         """
         cap = body.get("max_completion_tokens") or body.get("max_tokens")
@@ -189,15 +191,14 @@ def _message(turn: Mapping[str, Any], place: int) -> Message:
 
 
 def _checked(text: object, path: str) -> str:
-    if not isinstance(text, str):
-        raise InvalidInputError(f"{path} is {'missing' if text is None else 'no text'}")
+    problem = "" if isinstance(text, str) else "is missing" if text is None else "is no text"
     try:
-        text.encode()
+        str(text).encode()
     except UnicodeEncodeError:
-        raise InvalidInputError(
-            f"{path} holds half of a surrogate pair, which no model reads"
-        ) from None
-    return text
+        problem = "holds half of a surrogate pair, which no model reads"
+    if problem:
+        raise ProblemError(400, "invalid-request", f"{path} {problem}", param="messages")
+    return str(text)
 
 
 class LocalChat:

@@ -20,7 +20,7 @@ class Answer(BaseModel):
     value: int
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     # What is sent, the field that is to blame, and words of the message.
     "no tokens": ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
     "hot": ({"temperature": 3}, "temperature", "less than or equal to 2"),
@@ -61,7 +61,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "image_url",
     ),
     "bias of a word": ({"logit_bias": {"word": 1}}, "logit_bias", "word"),
-    "bias of no token": ({"logit_bias": {"99999999": 1}}, "logit_bias", "99999999"),
+    # The model says that, which knows nothing of fields.
+    "bias of no token": ({"logit_bias": {"99999999": 1}}, None, "99999999"),
 }
 
 

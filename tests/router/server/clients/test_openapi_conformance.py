@@ -171,6 +171,8 @@ def _make_plausible(case: Case, operation: Any) -> None:
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens", "n", "seed"):
         if isinstance(body.get(name), float):  # To JSON Schema 72.0 is an integer, to few servers.
             body[name] = int(body[name])
+    if body.get("max_tokens") == 0:  # For scoring a text that a model's own server is passed.
+        body["max_tokens"] = 1
     wished: Any = body.get("thinkroute")
     for name in ("objective", "task", "budget") if isinstance(wished, dict) else ():
         if wished.get(name) is not None:
