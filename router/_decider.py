@@ -47,7 +47,8 @@ class Asked:
     Attributes:
         objective: What to optimise.
         task: The caller's hint.
-        more_bytes: Length of what is sent along with each prompt.
+        more_bytes: Length of what is sent along with each prompt; where it differs, shape
+            `(n_prompts, 1)`.
         caller: Whom the call is for.
         gone: Models that are not served.
         extra: Extra features of the prompts, shape `(n_prompts, n_extra)`.
@@ -60,7 +61,7 @@ class Asked:
 
     objective: Objective
     task: str | None = None
-    more_bytes: int = 0
+    more_bytes: "int | Floats" = 0
     caller: str | None = None
     gone: Collection[str] = ()
     extra: Floats | None = None

@@ -92,6 +92,8 @@ class Router:
         parts = read_parts(document, members, caps=caps, embedder=embedder)
         self._model = parts.model
         self._embedding = parts.embedding
+        self.needs_embedder: bool = parts.embedding is not None
+        """Whether its features are partly embeddings, which a server or an encoder makes."""
         self._decider = parts.decider
         self.options: DecodingOptions = parts.options
         """How the outcomes were decoded, and answers are where nobody says otherwise."""
@@ -399,10 +401,44 @@ class Router:
             BackendError: The embedder could not be asked.
         """
         extra = None if self._embedding is None else await self._embedding.afeatures(prompt)
-        asked = Asked(
+        asked = self._asked(conditions, extra, conditions.more_bytes)
+        decision, ticket = self._decider.decide([prompt], asked)[0]
+        return Admission(decision, self._decider, ticket, conditions.caps)
+
+    def admit_together(
+        self, prompts: Sequence[str], more_bytes: Sequence[int], conditions: Conditions
+    ) -> list[Admission]:
+        """Do what `admit` does for calls without a caller, in one go, at a fraction of the time.
+
+        Args:
+            prompts: The texts that are routed.
+            more_bytes: Length of the conversation that is sent along with each.
+            conditions: What is asked besides, alike for all; its `more_bytes` does not count.
+
+        Raises:
+            InvalidInputError: There is a caller, or see `admit`, as for all others.
+            NoAdmissibleArmError: No arm satisfies the conditions for one of the prompts.
+            ConfigError: The router needs an embedder.
+        """
+        if conditions.caller is not None:
+            raise InvalidInputError("calls of a caller are let through one by one")
+        lengths = np.array(more_bytes, dtype=np.float64)[:, np.newaxis]
+        asked = self._asked(conditions, self._features(prompts), lengths)
+        return [
+            Admission(decision, self._decider, ticket, None)
+            for decision, ticket in self._decider.decide(prompts, asked)
+        ]
+
+    def _asked(
+        self,
+        conditions: Conditions,
+        extra: NDArray[np.float64] | None,
+        more_bytes: int | NDArray[np.float64],
+    ) -> Asked:
+        return Asked(
             conditions.objective or self.objective,
             conditions.task,
-            conditions.more_bytes,
+            more_bytes,
             conditions.caller,
             conditions.gone,
             extra,
@@ -410,8 +446,6 @@ class Router:
             caps=conditions.caps,
             cached=conditions.cached,
         )
-        decision, ticket = self._decider.decide([prompt], asked)[0]
-        return Admission(decision, self._decider, ticket, conditions.caps)
 
     def objective_losing(self, max_loss: float, unit: CostUnit | None = None) -> Objective:
         """Return the cheapest trade-off that is expected to lose little accuracy.

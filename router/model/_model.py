@@ -168,7 +168,7 @@ class OutcomeModel:
         prompts: Sequence[str],
         allowed: NDArray[np.bool_] | None = None,
         extra: Floats | None = None,
-        more_bytes: int = 0,
+        more_bytes: int | Floats = 0,
     ) -> Predictions:
         """Return the predictions for prompts.
 
@@ -178,7 +178,8 @@ class OutcomeModel:
             prompts: Any texts.
             allowed: Labels that the caller's hint leaves, shape `(n_labels,)`; `None` for all.
             extra: Extra features, shape `(n_prompts, n_extra)`; zeros by default.
-            more_bytes: Length of what is sent along with each prompt, such as a conversation.
+            more_bytes: Length of what is sent along with each prompt, such as a conversation; where
+                it differs, shape `(n_prompts, 1)`.
         """
         if extra is None:
             extra = np.zeros((len(prompts), self.parameters.n_extra))
@@ -240,7 +241,7 @@ class OutcomeModel:
         prompts: Sequence[str],
         allowed: NDArray[np.bool_] | None,
         extra: Floats,
-        more_bytes: int,
+        more_bytes: int | Floats,
     ) -> Predictions:
         model = self.parameters
         n_arms = len(model.arms)

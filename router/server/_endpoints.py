@@ -132,7 +132,8 @@ class Endpoints:
             asked = body["model"]
             caller.admit()
             arrived = _Arrived(endpoint, body, headers, caller, time_s, started, rows)
-            await self._working.for_client(request.receive, self._gate.enter())
+            if not self._gate.enter_at_once():
+                await self._working.for_client(request.receive, self._gate.enter())
             is_in = True
             return await self._answered(request, arrived)
         except BaseException as error:

@@ -48,14 +48,20 @@ class Gate:
         """Requests that wait for their turn."""
         return sum(not turn.done() for turn in self._waiting)
 
+    def enter_at_once(self) -> bool:
+        """Take a turn if there is one now; return whether there was. Call `leave` after it."""
+        if self.n_in_flight >= self.limits.max_in_flight or self._waiting:
+            return False
+        self.n_in_flight += 1
+        return True
+
     async def enter(self) -> None:
         """Wait for a turn; call `leave` when the request has ended.
 
         Raises:
             ProblemError: There are too many requests already (429), or the wait was too long (503).
         """
-        if self.n_in_flight < self.limits.max_in_flight and not self._waiting:
-            self.n_in_flight += 1
+        if self.enter_at_once():
             return
         if len(self._waiting) >= self.limits.max_waiting:
             raise ProblemError(

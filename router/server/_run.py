@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ def _nothing(number: int, frame: object) -> None:
     pass
 
 
+_SWITCH_S = 5e-4
 _CLOSING_S = 1.0
 """Of the time to stop, what is kept for telling clients, and for closing log and connections."""
 
@@ -77,6 +79,8 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
         timeout_graceful_shutdown=max(int(settings.drain_s), 1),
     )
     serving = Draining(config)
+    # How long the thread that serves may wait for the one that writes the log; 5 ms by default.
+    sys.setswitchinterval(_SWITCH_S)
     # uvicorn raises the signal again when it has stopped, and that would end the process as
     # if nothing had been finished.
     before = signal.signal(signal.SIGTERM, _nothing)

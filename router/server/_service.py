@@ -35,6 +35,7 @@ from .._router import Router
 from ._answers import Answer
 from ._callers import Caller
 from ._conversation import Conversation, read_conversation
+from ._deciding import Deciding
 from ._local_chat import LocalChat, LocalRequest, Needs, needs_of
 from ._problems import ProblemError, told
 from ._record import Endpoint, ServedRequest
@@ -278,6 +279,7 @@ class ChatService:
         self._backends = backends
         self._options = rules.options or router.options
         self._conversations = Conversations()
+        self._deciding = Deciding(router)
         self._arms = {arm.name: self._at_work(arm) for arm in router.arms}
         self._reference = _reference_name(router.arms, rules.reference)
 
@@ -301,7 +303,7 @@ class ChatService:
         gone: dict[str, Exception] = {}
         trail = Trail()
         while True:
-            admission = await self.router.admit(
+            admission = await self._deciding.admit(
                 talk.text,
                 Conditions(
                     objective=wish.objective,

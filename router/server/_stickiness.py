@@ -1,21 +1,13 @@
 """Which model and mode each conversation is in, so that its prefix cache is not thrown away."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
 from policies import Mode
 
 from ._conversation import Conversation
 
 __all__ = ["Conversations"]
-
-
-class _Place(NamedTuple):
-    model: str
-    mode: Mode
-    at_s: float
 
 
 class Conversations:
@@ -42,23 +34,29 @@ class Conversations:
         self._most = most
         self._ttl_s = ttl_s
         self._clock = clock
-        self._places: OrderedDict[str, _Place] = OrderedDict()
+        # By key, least recently touched first; plain tuples of a number and a time, of which
+        # there are many, and which the garbage collector does not need to follow.
+        self._places: dict[bytes, tuple[int, float]] = {}
+        self._modes: list[tuple[str, Mode]] = []
 
     def find(self, conversation: Conversation) -> tuple[str, Mode] | None:
         """Return the model and mode in whose cache a conversation lies, `None` for neither."""
         since_s = self._clock() - self._ttl_s
         for key in conversation.earlier:
-            place = self._places.get(key)
-            if place is not None and place.at_s >= since_s:
-                return place.model, place.mode
+            place = self._places.get(bytes.fromhex(key))
+            if place is not None and place[1] >= since_s:
+                return self._modes[place[0]]
         return None
 
     def note(self, conversation: Conversation, model: str, mode: Mode) -> None:
         """Remember what has answered a conversation."""
-        self._places[conversation.key] = _Place(model, mode, self._clock())
-        self._places.move_to_end(conversation.key)
+        if (model, mode) not in self._modes:
+            self._modes.append((model, mode))
+        key = bytes.fromhex(conversation.key)
+        self._places.pop(key, None)
+        self._places[key] = self._modes.index((model, mode)), self._clock()
         if len(self._places) > self._most:
-            self._places.popitem(last=False)
+            del self._places[next(iter(self._places))]
 
     def __len__(self) -> int:
         """Return how many are remembered."""

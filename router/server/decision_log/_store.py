@@ -22,7 +22,6 @@ from ._served import ServedRow, columns_of, row_of, storable
 __all__ = ["Database", "LogStore", "SqlLogStore"]
 
 _PAGE = 2000
-_PAUSE_S = 2e-5
 
 _INSERT = (
     f"INSERT INTO served ({', '.join(SERVED_COLUMNS)}) "  # noqa: S608 - names of our own columns
@@ -183,8 +182,6 @@ class SqlLogStore:
             rows.append(columns_of(record))
             if record.decision is not None:
                 entries.append(self._entry(record))
-            # The interpreter takes up to 5 ms to let the thread that serves go on by itself.
-            time.sleep(_PAUSE_S)
         with self._database.transaction():
             insert_decisions(
                 self._database, entries, salt=self._salt, store_prompts=self._store_prompts
