@@ -7,6 +7,7 @@ Each line of stdin is an `Order`, each line of stdout its `Told`, both as JSON.
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -198,7 +199,14 @@ def main() -> None:
     """Follow orders until standard input ends."""
     for line in sys.stdin:
         told = uvloop.run(_run(Order(**json.loads(line))))
-        print(json.dumps(asdict(told)), flush=True)
+        _write(json.dumps(asdict(told)).encode() + b"\n")
+
+
+def _write(line: bytes) -> None:
+    """Write a whole line to stdout, which a pipe takes in pieces."""
+    os.set_blocking(1, True)
+    while line:
+        line = line[os.write(1, line) :]
 
 
 if __name__ == "__main__":

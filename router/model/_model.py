@@ -188,7 +188,7 @@ class OutcomeModel:
                 prompts[start : start + _BATCH],
                 allowed,
                 extra[start : start + _BATCH],
-                more_bytes,
+                more_bytes if isinstance(more_bytes, int) else more_bytes[start : start + _BATCH],
             )
             for start in range(0, max(len(prompts), 1), _BATCH)
         ]

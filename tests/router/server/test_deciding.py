@@ -49,6 +49,18 @@ def test_each_gets_the_decision_it_would_get_alone(
     asyncio.run(run())
 
 
+async def test_a_crowd_is_decided_as_one_by_one(router: Router) -> None:
+    deciding = Deciding(router)
+    texts = [f"Compute, left to right: {i % 10}+{i % 7}*{i % 5}" for i in range(150)]
+    wishes = [Conditions(more_bytes=7 * i) for i in range(150)]
+    together = await asyncio.gather(*map(deciding.admit, texts, wishes))
+    for text, wish, admission in zip(texts, wishes, together, strict=True):
+        alone = (await router.admit(text, wish)).decision
+        assert admission.decision.arm == alone.arm
+        costs = [one.cost for one in admission.decision.candidates]
+        assert costs == pytest.approx([one.cost for one in alone.candidates])
+
+
 async def test_one_that_cannot_be_decided_fails_alone(router: Router) -> None:
     deciding = Deciding(router)
     strict = Conditions(objective=Objective.at_least(0.93, is_strict=True))
