@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Decider", "Identity"]
 
 Floats = NDArray[np.float64]
+_MOST_RESOLVED = 1000
 
 
 class Identity(NamedTuple):
@@ -146,6 +147,8 @@ class Decider:
         if objective.max_mean_cost is None:
             return objective
         if objective not in self._resolved:
+            if len(self._resolved) >= _MOST_RESOLVED:
+                self._resolved.clear()  # Clients of a server name what they like.
             expected = self._model.expected_for_reference()
             cost = self.cost(expected, objective)
             tradeoff = tradeoff_within(expected.p_correct, cost, objective.max_mean_cost)
@@ -155,7 +158,9 @@ class Decider:
                     f"of the cheapest arms, {cost.min(axis=1).mean():g}",
                     hint="raise it, or fit a router with a cheaper arm",
                 )
-            self._resolved[objective] = replace(objective, max_mean_cost=None, tradeoff=tradeoff)
+            resolved = replace(objective, max_mean_cost=None, tradeoff=tradeoff)
+            self._resolved[objective] = resolved
+            return resolved
         return self._resolved[objective]
 
     def decide(
@@ -175,8 +180,10 @@ class Decider:
         late = self._late(predictions, rule)
         allowed = None if late is None else ~late
         ranks, reaches = rank(p_correct, cost, rule, allowed)
-        best = ranks[:, 0]
-        if asked.cached is not None:
+        plain = ranks
+        # A cap on generated tokens does not count those that are read again.
+        is_kept = asked.cached is not None and (rule.max_cost is None or rule.unit != "tokens")
+        if is_kept:
             paid = cost + self._of_cache(predictions, rule, asked)
             ranks, reaches = rank(p_correct, paid, rule, allowed)
         orders = ranks.tolist()
@@ -204,7 +211,11 @@ class Decider:
         rows = zip(orders, reaches.tolist(), posterior.tolist(), of_arms, strict=True)
         for row, (order, is_met, types, (p, tokens, price)) in enumerate(rows):
             choice, between, ticket = self._pick(order, tokens, asked)
-            if asked.cached is not None and order[0] != best[row]:
+            if (
+                is_kept
+                and choice != self._served(plain[row].tolist(), asked)[0]
+                and not (ticket is not None and ticket.is_capped)
+            ):
                 between = ["conversation-kept", *between]
             then = None
             if plan is not None and plan.is_cascade[row]:
@@ -314,6 +325,15 @@ class Decider:
             return order[0], reasons, None
         ticket = caps.reserve(asked.caller, order, tokens, self.names)
         return ticket.arm, reasons + ["caller-cap"] * ticket.is_capped, ticket
+
+    def _served(self, order: list[int], asked: Asked) -> list[int]:
+        """Return the arms of an order that are served and were asked for."""
+        return [
+            arm
+            for arm in order
+            if self.arms[arm].model not in asked.gone
+            and (asked.among is None or self.names[arm] in asked.among)
+        ]
 
     def _of_cache(self, predictions: Predictions, rule: Objective, asked: Asked) -> Floats:
         """Return what the prefix cache changes about the costs, shape `(n_prompts, n_arms)`.

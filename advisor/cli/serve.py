@@ -128,7 +128,7 @@ def serve(
         typer.Option(
             help="Longest time that requests under way get after SIGTERM.", rich_help_panel=_LIMITS
         ),
-    ] = 9.0,
+    ] = 8.0,
     log: Annotated[
         str,
         typer.Option(

@@ -19,6 +19,7 @@ class AnswerFacts:
         upstream: Address of the server that answers, "" for a model in this process.
         n_attempts: Requests sent.
         wait_s: Seconds spent waiting for models.
+        n_pieces: Pieces of generated text that came so far: at least as many tokens were generated.
     """
 
     usage: Usage | None = None
@@ -26,6 +27,7 @@ class AnswerFacts:
     upstream: str = ""
     n_attempts: int = 0
     wait_s: float = 0.0
+    n_pieces: int = 0
 
 
 class Answer(Protocol):

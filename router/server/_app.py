@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from policies import BackendError, StoreError, Tokenizes
+from policies import BackendError, ConfigError, StoreError, Tokenizes
 
 from .._admission import Conditions
 from .._completion import BackendPool
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["Server", "create_app"]
 
 _FEEDBACK_BYTES = 10_000
+_CLOSING_S = 0.5
+"""Time beyond that of requests under way in which the log is written."""
 Endpoint = Callable[[Request], Awaitable[Any]]
 
 
@@ -67,6 +71,7 @@ class Server:
         self.gate = Gate(settings.gate)
         self.metrics = Metrics()
         self._telemetry = Telemetry()
+        _check_caps(router, settings)
         self.callers = Callers(settings.keys)
         self.board = StatusBoard(
             show_texts=settings.shows_texts, needs_key=self.callers.asks_for_keys
@@ -79,6 +84,7 @@ class Server:
             self._check_log()
         self._log: LogWriter | None = None
         self._is_ready = False
+        self._stop_by = math.inf
         created = datetime.fromisoformat(router.describe()["created"])
         self._created = int(created.timestamp())
         self.service = ChatService(
@@ -131,10 +137,12 @@ class Server:
             await pool.aclose()
         await self._backends.aclose()
         if self._log is not None:
-            await asyncio.to_thread(self._log.close)
+            left_s = min(max(self._stop_by - time.monotonic(), 0.5), 10.0)
+            await asyncio.to_thread(self._log.close, left_s)
 
     def drain(self) -> None:
         """Say that no more requests are wanted; those under way go on."""
+        self._stop_by = time.monotonic() + self.settings.drain_s + _CLOSING_S
         self._is_ready = False
 
     def _check_log(self) -> None:
@@ -255,6 +263,28 @@ class Server:
         )
 
 
+def _check_caps(router: Router, settings: ServerSettings) -> None:
+    """Refuse caps that could not be kept.
+
+    Raises:
+        ConfigError: A key has a cap on money and a model no price, or names an arm that is none.
+    """
+    names = {arm.name for arm in router.arms}
+    for name, key in settings.keys.items():
+        unpriced = sorted({arm.model for arm in router.arms} - router.prices.keys())
+        if key.max_usd is not None and unpriced:
+            raise ConfigError(
+                f"keys.{name}.max_usd cannot be kept: {', '.join(unpriced)} has no price",
+                hint="fit the router with prices, or use max_tokens",
+            )
+        unknown = sorted((key.dear_arms or frozenset()) - names)
+        if unknown:
+            raise ConfigError(
+                f"keys.{name}.dear_arms names {unknown[0]!r}, which is no arm",
+                hint=f"the arms are {', '.join(sorted(names))}",
+            )
+
+
 def create_app(server: Server) -> Starlette:
     """Return the ASGI application of a server; it starts and stops with the application."""
 
@@ -304,6 +334,8 @@ def create_app(server: Server) -> Starlette:
         ),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
+    # It would send clients, keys and all, to whatever host their request names.
+    app.router.redirect_slashes = False
     app.add_exception_handler(ProblemError, _told)
     app.add_exception_handler(404, _no_such_path)
     app.add_exception_handler(405, _wrong_method)

@@ -126,8 +126,16 @@ class Caller:
     _requests: _Allowance | None = None
     _usd: _Allowance | None = None
 
-    def admit(self) -> None:
+    @property
+    def is_metered(self) -> bool:
+        """Whether what its calls use is counted."""
+        return self.caps is not None or self._usd is not None
+
+    def admit(self, n: int = 1) -> None:
         """Count a request.
+
+        Args:
+            n: As how many it counts; more than are left become a debt.
 
         Raises:
             ProblemError: The caller has had its requests or its money for now.
@@ -146,7 +154,7 @@ class Caller:
                     retry_after_s=wait_s,
                 )
         if self._requests is not None:
-            self._requests.take(1.0)
+            self._requests.take(n)
 
     def pay(self, usd: float) -> None:
         """Count what a request has cost; more than was left becomes a debt."""

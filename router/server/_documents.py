@@ -20,6 +20,7 @@ _FINISH = {
     FinishReason.REPETITION: "stop",
     FinishReason.FILTER: "content_filter",
 }
+_MOST_TOKENS = 2**31
 _THOUGHTS = ("reasoning_content", "reasoning")
 """What servers call a thought; the first is what clients of this one are told."""
 
@@ -50,6 +51,8 @@ def read_usage(document: object) -> Usage | None:
     prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
+    if not (0 <= prompt < _MOST_TOKENS and 0 <= completion < _MOST_TOKENS):
+        return None  # Nonsense, which no counter and no database takes.
     return Usage(
         prompt,
         completion,

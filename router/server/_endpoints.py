@@ -2,22 +2,25 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import quote
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+
+from policies import BackendError
 
 from ._callers import Caller, Callers
 from ._gate import Gate
 from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
-from ._problems import GONE, ProblemError, log_unexpected, told
+from ._problems import GONE, ClientGoneError, ProblemError, log_unexpected, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
 from ._service import IN_HEADERS, Call, ChatService, Serving
@@ -68,12 +71,17 @@ class _Arrived:
 class _Rows:
     """Counts what is written down about one request, so that nothing is written twice."""
 
-    def __init__(self, note: Callable[[ServedRequest], None]) -> None:
+    def __init__(self, note: Callable[[ServedRequest], None], working: Working) -> None:
         self._note = note
+        self._working = working
         self.n = 0
 
     def put(self, record: ServedRequest) -> None:
         self.n += 1
+        if record.error == "client-disconnected" and self._working.is_stopping:
+            # It was the server that left.
+            problem = stopping()
+            record = replace(record, status=problem.status, error=problem.code)
         self._note(record)
 
 
@@ -122,7 +130,7 @@ class Endpoints:
     async def _serve(self, request: Request, endpoint: Endpoint) -> Any:
         started, time_s = time.perf_counter(), time.time()
         headers = dict(request.headers)
-        caller, asked, rows = Caller(), "", _Rows(self._note)
+        caller, asked, rows = Caller(), "", _Rows(self._note, self._working)
         body: dict[str, Any] = {}
         is_in = False
         try:
@@ -130,7 +138,7 @@ class Endpoints:
             body = await read_json(request, headers, self._max_body_bytes)
             check(_SCHEMAS[endpoint], body)
             asked = body["model"]
-            caller.admit()
+            caller.admit(_n_prompts(body))
             arrived = _Arrived(endpoint, body, headers, caller, time_s, started, rows)
             if not self._gate.enter_at_once():
                 await self._working.for_client(request.receive, self._gate.enter())
@@ -158,7 +166,7 @@ class Endpoints:
                         error=code,
                     )
                 )
-            return JSONResponse(problem.to_json(), problem.status, problem.headers())
+            return AsciiJSON(problem.to_json(), problem.status, problem.headers())
 
     async def _answered(self, request: Request, arrived: _Arrived) -> Any:
         """Return the response; whoever sends it leaves the gate, unless this raises."""
@@ -186,25 +194,18 @@ class Endpoints:
 
     async def _whole(self, request: Request, calls: Sequence[Call], shown: Presenter) -> Response:
         async def work() -> tuple[list[dict[str, Any]], dict[str, str]]:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._document(call)) for call in calls]
-            return [task.result()[0] for task in tasks], tasks[0].result()[1]
+            # One after the other: the gate let one request through.
+            first, headers = await self._document(calls[0], shown)
+            return [first, *[(await self._document(call, shown))[0] for call in calls[1:]]], headers
 
-        if len(calls) == 1:
-            document, headers = await self._working.for_client(
-                request.receive, self._document(calls[0])
-            )
-            documents = [document]
-        else:
-            try:
-                documents, headers = await self._working.for_client(request.receive, work())
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from None
-        response = JSONResponse(shown.whole(*documents), headers=headers)
+        documents, headers = await self._working.for_client(request.receive, work())
+        response = AsciiJSON(shown.whole(*documents), headers=headers)
         self._gate.leave()
         return response
 
-    async def _document(self, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
+    async def _document(
+        self, call: Call, shown: Presenter
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         serving = await self._service.begin(call)
         try:
             document = await serving.answer.document()
@@ -215,6 +216,12 @@ class Endpoints:
             await serving.answer.aclose()
         if serving.explains:
             document["thinkroute"] = serving.explanation()
+        try:
+            # What cannot be shown is no answer, and the log must not call it one.
+            AsciiJSON(shown.whole(document))
+        except Exception as error:
+            self._finish(serving, error, is_streamed=False)
+            raise
         serving.finish(status=200, is_streamed=False)
         return document, serving.headers()
 
@@ -224,12 +231,17 @@ class Endpoints:
         serving = await self._working.for_client(request.receive, self._service.begin(calls[0]))
         ended = _Ended(serving)
         pieces = serving.answer.chunks()
+        first = self._working.start(_first(pieces))
         try:
-            first = self._working.start(_first(pieces))
             await self._working.for_client(request.receive, _seen(first))
             if first.done():
                 first.result()
         except BaseException as error:
+            # A model in this process is stopped by whoever reads it.
+            first.cancel()
+            await asyncio.wait({first})
+            if not first.cancelled():
+                first.exception()  # Looked at, so that none is reported as forgotten.
             self._finish(serving, error, is_streamed=True)
             await serving.answer.aclose()
             raise
@@ -238,14 +250,17 @@ class Endpoints:
             try:
                 for index, call in enumerate(calls):
                     if index:
-                        ended.serving = await self._service.begin(call)
+                        now_s = time.perf_counter()
+                        ended.serving = await self._service.begin(replace(call, started=now_s))
                     now = ended.serving
                     each = _resumed(first, pieces) if not index else now.answer.chunks()
+                    untold = now.explains
                     async with aclosing(each):
                         async for chunk in each:
                             ended.note_first(call.started)
-                            if chunk.get("usage") and now.explains:
+                            if untold:
                                 chunk["thinkroute"] = now.explanation()
+                                untold = False
                             yield shown.piece(chunk, index)
                     now.finish(status=200, is_streamed=True, first_token_s=ended.first_token_s)
                     await now.answer.aclose()
@@ -261,11 +276,13 @@ class Endpoints:
                 await asyncio.wait({first})
             code = ended.error or error
             status = GONE if code == "client-disconnected" else 200
-            ended.serving.finish(
-                status=status, error=code, is_streamed=True, first_token_s=ended.first_token_s
-            )
-            await ended.serving.answer.aclose()
-            self._gate.leave()
+            try:
+                ended.serving.finish(
+                    status=status, error=code, is_streamed=True, first_token_s=ended.first_token_s
+                )
+            finally:
+                self._gate.leave()
+                await ended.serving.answer.aclose()
 
         return EventStream(
             events(),
@@ -290,6 +307,15 @@ class Endpoints:
         model = self._service.models.get(name or "")
         if model is None:
             return None
+        if arrived.caller.is_metered:
+            raise ProblemError(
+                403,
+                "permission-denied",
+                f"texts that {model.name!r} goes on with are not counted, and your key has caps;"
+                " name the router or an arm, or use chat completions",
+                param="model",
+            )
+        self._service.check_limits(arrived.body, len(json.dumps(arrived.body["prompt"])))
         sent = {key: value for key, value in arrived.body.items() if key != "thinkroute"}
         sent["model"] = model.name
         answer = await self._working.for_client(
@@ -308,11 +334,20 @@ class Endpoints:
         if (kind := answer.headers.get("content-type")) is not None:
             own["content-type"] = kind
 
+        ended = ""
+
         async def passed() -> AsyncGenerator[bytes]:
-            async for data in answer.chunks():
-                yield data
+            nonlocal ended
+            try:
+                async for data in answer.chunks():
+                    yield data
+            except BackendError as error:
+                problem, ended = told(error)
+                # After an empty line: the upstream may have broken off within one.
+                yield f"\n\ndata: {json.dumps(problem.to_json())}\n\n".encode()
 
         async def on_end(error: str) -> None:
+            error = ended or error
             await answer.aclose()
             self._gate.leave()
             arrived.rows.put(
@@ -340,6 +375,18 @@ class Endpoints:
             on_end=on_end,
             comment=b"",
         )
+
+
+class AsciiJSON(JSONResponse):
+    """A document in ASCII: models and clients say halves of surrogate pairs, which UTF-8 has not."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            ValueError: It holds NaN or an infinity.
+        """
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 class _Ended:
@@ -377,13 +424,16 @@ async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int
         raise _too_large(max_bytes)
     parts: list[bytes] = []
     n_bytes = 0
-    async for part in request.stream():
-        n_bytes += len(part)
-        if n_bytes > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
     try:
-        body: Any = json.loads(b"".join(parts), parse_constant=_no_number)
+        async for part in request.stream():
+            n_bytes += len(part)
+            if n_bytes > max_bytes:
+                raise _too_large(max_bytes)
+            parts.append(part)
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    try:
+        body: Any = json.loads(b"".join(parts), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ProblemError(400, "invalid-json", f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
@@ -391,8 +441,18 @@ async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int
     return cast("dict[str, Any]", body)
 
 
-def _no_number(name: str) -> None:
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _n_prompts(body: Mapping[str, Any]) -> int:
+    prompts = body.get("prompt")
+    return max(len(cast("list[Any]", prompts)), 1) if isinstance(prompts, list) else 1
 
 
 def _too_large(max_bytes: int) -> ProblemError:

@@ -144,7 +144,9 @@ class LocalRequest:
             if body.get(name) is not None
         }
         if cap is not None:
+            # Of each call, where a method makes several.
             given["max_answer_tokens"] = min(cap, usual.max_answer_tokens)
+            given["max_thinking_tokens"] = min(cap, usual.max_thinking_tokens)
         stop = body.get("stop") or ()
         bias = cast("Mapping[str, float] | None", body.get("logit_bias") or None)
         return cls(
@@ -248,8 +250,10 @@ class LocalChat:
             BackendError: The model could not be asked.
         """
         started = time.perf_counter()
-        completions = await self._complete()
-        self.facts.wait_s += time.perf_counter() - started
+        try:
+            completions = await self._complete()
+        finally:
+            self.facts.wait_s += time.perf_counter() - started
         document = document_of(
             completions,
             answer_id=self._id,
@@ -281,6 +285,7 @@ class LocalChat:
                     if isinstance(piece, Completion):
                         last = piece
                     elif delta := self._delta(piece):
+                        self.facts.n_pieces += 1
                         yield self._chunk(role | delta, index)
                         role = {}
                     waited = time.perf_counter()
@@ -300,8 +305,11 @@ class LocalChat:
             return [self._known]
         if self._request.n == 1:
             return [await self._once()]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._once()) for _ in range(self._request.n)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._once()) for _ in range(self._request.n)]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _once(self) -> Completion:

@@ -21,6 +21,7 @@ def _nothing(number: int, frame: object) -> None:
 
 
 _SWITCH_S = 5e-4
+_MOST_HEAD_BYTES = 128 * 2**10
 _CLOSING_S = 1.0
 """Of the time to stop, what is kept for telling clients, and for closing log and connections."""
 
@@ -41,11 +42,32 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
     try:
         import uvicorn
         import uvloop
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError as error:
         raise MissingPrerequisiteError.extra("serve", error.name or "uvicorn") from error
     from ._app import Server, create_app
 
     server = Server(router, settings)
+
+    class Bounded(HttpToolsProtocol):
+        """Cuts connections whose request line and headers are longer than anything sensible."""
+
+        _n_head_bytes = 0
+        _is_in_head = True
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._is_in_head = True
+
+        def on_headers_complete(self) -> None:
+            self._is_in_head = False
+            super().on_headers_complete()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._n_head_bytes = self._n_head_bytes + len(data) if self._is_in_head else 0
+            if self._n_head_bytes > _MOST_HEAD_BYTES:
+                self.transport.abort()
 
     class Draining(uvicorn.Server):
         """Tells when it listens, and ends what is still under way shortly before its time is up."""
@@ -69,7 +91,7 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
         create_app(server),
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=Bounded,
         ws="none",
         lifespan="on",
         log_level="warning",

@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 _MOST_PROBLEMS = 3
+_MOST_TOKENS = 2**31 - 1
 _Stop = Annotated[str, StringConstraints(min_length=1)]
 _TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 _Tokens = Annotated[int, Field(ge=0)]
@@ -76,8 +77,8 @@ class ChatRequest(_Sampling):
     """A request to `/v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=_MOST_TOKENS)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=_MOST_TOKENS)
     n: int | None = Field(default=None, ge=1, le=128)
     seed: int | None = None
     stop: _Stop | list[_Stop] | None = None
@@ -93,7 +94,7 @@ class CompletionRequest(_Sampling):
     """A request to `/v1/completions`."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=0, le=_MOST_TOKENS)
     n: int | None = Field(default=None, ge=1, le=128)
 
 
@@ -102,7 +103,7 @@ class ResponseRequest(_Sampling):
 
     input: str | list[dict[str, Any]]
     instructions: str | None = None
-    max_output_tokens: int | None = Field(default=None, ge=1)
+    max_output_tokens: int | None = Field(default=None, ge=1, le=_MOST_TOKENS)
 
 
 class FeedbackRequest(BaseModel):

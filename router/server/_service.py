@@ -1,5 +1,6 @@
 """One request: its decision, its answer, and what is written down about it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,11 @@ _PASSES = (
     BackendTimeoutError,
 )
 """Failures after which another model may do."""
+
+
+_LEFT = ("client-disconnected", "shutting-down")
+_BYTES_PER_TOKEN = 4
+"""Of prompts whose tokens nobody told, for their price alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +206,15 @@ class Serving:
         self._is_finished = True
         facts = self.answer.facts
         usage = facts.usage
-        self._admission.settle(None if usage is None and not error else _n_generated(usage))
+        self._service.bill(
+            self._call,
+            self._admission,
+            self.decision,
+            self._talk,
+            usage or self._guess(error),
+            self._before,
+        )
         usd = self._service.usd(self.decision.model, usage, self._before)
-        if usd is not None:
-            self._call.caller.pay(usd)
         if not error and self.mode:
             self._service.remember(self._talk, self.decision.arm)
         chosen = self.decision.chosen
@@ -245,6 +256,16 @@ class Serving:
                 decision=self.decision if self.mode else None,
             )
         )
+
+    def _guess(self, error: str) -> Usage | None:
+        """Return what an answer without usage is billed as, `None` where nothing was generated.
+
+        Clients that leave before the usage comes must not have had their answers for nothing.
+        """
+        facts = self.answer.facts
+        if error and not facts.n_pieces and error not in _LEFT:
+            return None
+        return self._service.guess(self.decision, self._talk, least=facts.n_pieces)
 
 
 class ChatService:
@@ -297,6 +318,10 @@ class ChatService:
         talk = read_conversation(body["messages"], caller=call.caller.name, name=wish.conversation)
         self._check_size(body, talk)
         among, is_as_is = self._fitting(body, wish, needs_of(body), talk)
+        if is_as_is and call.caller.caps is not None:
+            # The model may think as long as it likes: it is booked as the arms that do.
+            thinks = {name for name, one in self._arms.items() if one.arm.mode is not Mode.IFT}
+            among = (among or frozenset(self._arms)) & thinks or among
         cached = None
         if self.rules.is_sticky and not wish.is_exact:
             cached = self._conversations.find(talk)
@@ -327,9 +352,33 @@ class ChatService:
                     self._note_failure(call, admission.decision, talk, trail, error)
                     raise
             except BaseException as error:
-                admission.settle(0)
+                # The model may have been at work for a client who has left.
+                was_asked = trail.n_attempts and told(error)[1] in _LEFT
+                spent = self.guess(admission.decision, talk) if was_asked else None
+                self.bill(call, admission, admission.decision, talk, spent, None)
                 self._note_failure(call, admission.decision, talk, trail, error)
                 raise
+
+    def guess(self, decision: Decision, talk: Conversation, *, least: int = 0) -> Usage:
+        """Return the tokens of a call that did not tell them: the expected ones, `least` or more."""
+        n_bytes = talk.more_bytes + len(talk.text.encode("utf-8", "replace"))
+        expected = round(decision.chosen.tokens)
+        return Usage(math.ceil(n_bytes / _BYTES_PER_TOKEN), max(expected, least))
+
+    def bill(
+        self,
+        call: Call,
+        admission: Admission,
+        decision: Decision,
+        talk: Conversation,
+        usage: Usage | None,
+        before: "tuple[str, Usage] | None",
+    ) -> None:
+        """Settle the caps and the money of a call that has ended."""
+        admission.settle(_n_generated(usage))
+        usd = self.usd(decision.model, usage, before)
+        if usd is not None:
+            call.caller.pay(usd)
 
     def reference_of(self, decision: Decision) -> Candidate | None:
         """Return what always reasoning was expected to take, `None` without a reasoning arm."""
@@ -452,7 +501,10 @@ class ChatService:
         if Capability.LOGPROBS in backend.capabilities:
             request = replace(request, options=replace(request.options, logprobs=True))
         waited = time.perf_counter()
-        first = await at_work.policy.run(request.messages, backend, request.options)
+        if isinstance(at_work.policy, OneRequestPolicy):
+            first = await backend.generate(request.of(at_work.policy))
+        else:
+            first = await at_work.policy.run(request.messages, backend, request.options)
         waited = time.perf_counter() - waited
         after = self.router.escalate(decision, evidence_of(first), first.usage)
         if after.arm == decision.arm:
@@ -525,8 +577,16 @@ class ChatService:
         return fitting, mode == AS_IS
 
     def _check_size(self, body: Mapping[str, Any], talk: Conversation) -> None:
+        n_bytes = talk.more_bytes + len(talk.text.encode("utf-8", "replace"))
+        self.check_limits(body, n_bytes)
+
+    def check_limits(self, body: Mapping[str, Any], n_bytes: int) -> None:
+        """Refuse a request that is too large.
+
+        Raises:
+            ProblemError: Its prompt is too long, or it asks for too many tokens.
+        """
         rules = self.rules
-        n_bytes = talk.more_bytes + len(talk.text)
         if n_bytes > rules.max_prompt_bytes:
             raise ProblemError(
                 413,

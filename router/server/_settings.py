@@ -59,7 +59,7 @@ class ServerSettings:
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     hosts: Sequence[str] = ()
     max_body_bytes: int = 32 * 2**20
-    drain_s: float = 9.0
+    drain_s: float = 8.0
     retry: RetrySettings = field(default_factory=RetrySettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     denies_private: bool = False

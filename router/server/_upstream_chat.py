@@ -25,6 +25,8 @@ __all__ = ["ServedModel", "Thinking", "UpstreamChat", "thinking_of"]
 
 _OURS = ("thinkroute",)
 _DONE = "[DONE]"
+# Log-probabilities that JSON has no word for; -9999 is what vLLM says instead.
+_CONSTANTS = {"-Infinity": -9999.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,13 @@ class ServedModel:
             trail=trail,
         )
         return UpstreamChat(
-            answer, self.name, shows_thought=shows_thought, before=before, stops=stops
+            answer,
+            self.name,
+            shows_thought=shows_thought,
+            before=before,
+            stops=stops,
+            # Those who want to know the tokens have to wait for them.
+            n_stoppable=0 if _wants_usage(body) else body.get("n") or 1,
         )
 
 
@@ -151,6 +159,7 @@ class UpstreamChat:
         shows_thought: bool,
         before: Usage | None,
         stops: tuple[str, ...],
+        n_stoppable: int,
     ) -> None:
         """Take the answer over; it is closed when it has been read, or by `aclose`.
 
@@ -160,6 +169,8 @@ class UpstreamChat:
             shows_thought: Whether the client is told thoughts.
             before: Tokens of calls that came before.
             stops: Texts at which answers end that the server was not told.
+            n_stoppable: How many answers must have been stopped for the server to be left, 0 to
+                read to its end whatever happens.
         """
         self.facts = AnswerFacts(
             upstream=answer.url, n_attempts=answer.n_attempts, wait_s=answer.wait_s
@@ -169,6 +180,7 @@ class UpstreamChat:
         self._shows_thought = shows_thought
         self._before = before
         self._stops = stops
+        self._n_stoppable = n_stoppable
         self._watches: dict[int, StopWatch] = {}
 
     async def document(self) -> dict[str, Any]:
@@ -197,20 +209,26 @@ class UpstreamChat:
         buffer = b""
         others_s = self.facts.wait_s - self._answer.wait_s
         is_done = False
-        async for data in self._answer.chunks():
+        try:
+            async for data in self._answer.chunks():
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    if not line.startswith(b"data:"):
+                        continue  # Comments and event names, which keep the connection alive.
+                    text = line[5:].strip()
+                    if text == _DONE.encode():
+                        is_done = True
+                        continue
+                    if (piece := self._piece(text)) is not None:
+                        self.facts.n_pieces += len(piece.get("choices") or ())
+                        yield piece
+                    n_stopped = sum(watch.is_hit for watch in self._watches.values())
+                    if n_stopped and n_stopped == self._n_stoppable:
+                        return
+        finally:
+            # Also of one that nobody waits for any more.
             self.facts.wait_s = others_s + self._answer.wait_s
-            buffer += data
-            *lines, buffer = buffer.split(b"\n")
-            for line in lines:
-                if not line.startswith(b"data:"):
-                    continue  # Comments and event names, which keep the connection alive.
-                text = line[5:].strip()
-                if text == _DONE.encode():
-                    is_done = True
-                    continue
-                if (piece := self._piece(text)) is not None:
-                    yield piece
-        self.facts.wait_s = others_s + self._answer.wait_s
         if not is_done and not self.facts.finish_reason:
             raise self._nonsense("its stream ended in the middle of the answer")
 
@@ -223,13 +241,18 @@ class UpstreamChat:
         if (error := document.get("error")) is not None:
             message = cast("Any", error).get("message") if isinstance(error, dict) else error
             raise self._nonsense(f"it broke off with {str(message)[:200]!r}")
-        self._shape(cast("list[Any]", document.get("choices") or []), "delta")
+        choices = cast("list[Any]", document.get("choices") or [])
+        if self._stops and choices:
+            document["choices"] = choices = [one for one in choices if not self._has_ended(one)]
+            if not choices:
+                return None
+        self._shape(choices, "delta")
         self._note_usage(document)
         return document
 
     def _parsed(self, raw: bytes) -> dict[str, Any]:
         try:
-            document: Any = json.loads(raw)
+            document: Any = json.loads(raw, parse_constant=_CONSTANTS.get)
         except ValueError as error:
             raise self._nonsense("it is no JSON") from error
         if not isinstance(document, dict):
@@ -253,17 +276,22 @@ class UpstreamChat:
             if isinstance(reason := fields.get("finish_reason"), str):
                 self.facts.finish_reason = reason
 
+    def _has_ended(self, choice: Any) -> bool:
+        """Return whether an answer was stopped in an earlier piece."""
+        fields = cast("dict[str, Any]", choice) if isinstance(choice, dict) else {}
+        watch = self._watches.get(int(fields.get("index") or 0))
+        return watch is not None and watch.is_hit
+
     def _stop(self, choice: dict[str, Any], said: dict[str, Any], *, is_whole: bool) -> None:
         """End an answer at its first stop, or hold back what may become one; in place."""
         watch = self._watches.setdefault(int(choice.get("index") or 0), StopWatch(self._stops))
         content = said.get("content")
         if isinstance(content, str) and content:
             said["content"] = watch.pass_on(content)
-        if is_whole or choice.get("finish_reason") is not None:
-            if rest := watch.rest():
-                said["content"] = (said.get("content") or "") + rest
-            if watch.is_hit:
-                choice["finish_reason"] = "stop"
+        if (is_whole or choice.get("finish_reason") is not None) and (rest := watch.rest()):
+            said["content"] = (said.get("content") or "") + rest
+        if watch.is_hit:
+            choice["finish_reason"] = "stop"
 
     def _note_usage(self, document: dict[str, Any]) -> None:
         usage = read_usage(document.get("usage"))
@@ -278,3 +306,8 @@ class UpstreamChat:
         return BackendResponseError(
             f"the server's answer cannot be used: {problem}", backend="openai", model=self._model
         )
+
+
+def _wants_usage(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))

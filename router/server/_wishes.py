@@ -240,11 +240,11 @@ def _budget(value: object) -> Budget | None:
         return None
     if value == MAX:
         return MAX
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < 16:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise InvalidInputError(f"budget is {value!r}, expected tokens, 0 or more, or max")
+    raise InvalidInputError(f"budget is {value!r:.60}, expected tokens, 0 or more, or max")
 
 
 def _text(name: str, value: object) -> str:

@@ -242,8 +242,8 @@ def serving(server: UpstreamServer) -> Generator[UpstreamServer]:
     try:
         asyncio.run_coroutine_threadsafe(server.up(), loop).result(10)
         yield server
-        asyncio.run_coroutine_threadsafe(server.down(), loop).result(10)
     finally:
+        asyncio.run_coroutine_threadsafe(server.down(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from policies import InvalidInputError, StoreError
@@ -179,7 +180,10 @@ class SqlLogStore:
         entries: list[LoggedDecision] = []
         # In one order everywhere, so that two writers never wait for each other.
         for record in sorted(records, key=lambda record: record.decision_id):
-            rows.append(columns_of(record))
+            row = columns_of(record)
+            # Keyed like the prompts' hashes: it is one, and would tell a prompt to whoever guesses.
+            row["conversation"] = self._keyed(record.conversation)
+            rows.append(row)
             if record.decision is not None:
                 entries.append(self._entry(record))
         with self._database.transaction():
@@ -238,6 +242,12 @@ class SqlLogStore:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    def _keyed(self, name: str) -> str:
+        if not name or not self._salt:
+            return name
+        key = blake2b(self._salt).digest()
+        return blake2b(storable(name).encode(), digest_size=16, key=key).hexdigest()
 
     def _entry(self, record: ServedRequest) -> LoggedDecision:
         decision = record.decision

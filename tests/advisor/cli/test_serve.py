@@ -1,6 +1,7 @@
 """`advisor serve`: what it is started with, how it stops, and what it refuses."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -58,6 +59,19 @@ def test_it_serves_the_pocket_models_and_stops_at_once(tmp_path: Path) -> None:
     assert code == 0
     assert seconds < 10
     assert (tmp_path / "decisions.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_head_without_end_is_cut_off(tmp_path: Path) -> None:
+    running = Running(tmp_path, "--log", "none")
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nx: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                connection.sendall(b"a" * 65_536)
+            assert connection.recv(1) == b""
+    assert httpx.get(f"{running.url}/healthz").status_code == 200
+    assert running.stop()[0] == 0
 
 
 async def test_a_stop_in_the_middle_of_load_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
