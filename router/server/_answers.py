@@ -41,6 +41,11 @@ class Answer(Protocol):
         """What is known about it so far."""
         ...
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a model has answered already, so that no status can fail any more."""
+        ...
+
     async def document(self) -> dict[str, Any]:
         """Return the chat completion document.
 

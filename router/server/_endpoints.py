@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 from urllib.parse import quote
 
 from pydantic import BaseModel
@@ -193,19 +193,19 @@ class Endpoints:
         return await self._whole(request, calls, shown)
 
     async def _whole(self, request: Request, calls: Sequence[Call], shown: Presenter) -> Response:
-        async def work() -> tuple[list[dict[str, Any]], dict[str, str]]:
+        async def work() -> list[_Whole]:
             # One after the other: the gate let one request through.
-            first, headers = await self._document(calls[0], shown)
-            return [first, *[(await self._document(call, shown))[0] for call in calls[1:]]], headers
+            return [await self._document(call, shown) for call in calls]
 
-        documents, headers = await self._working.for_client(request.receive, work())
-        response = AsciiJSON(shown.whole(*documents), headers=headers)
+        answers = await self._working.for_client(request.receive, work())
+        response = answers[0].response
+        if len(answers) > 1:
+            response = AsciiJSON(shown.whole(*(one.document for one in answers)))
+        response.headers.update(answers[0].headers)
         self._gate.leave()
         return response
 
-    async def _document(
-        self, call: Call, shown: Presenter
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+    async def _document(self, call: Call, shown: Presenter) -> "_Whole":
         serving = await self._service.begin(call)
         try:
             document = await serving.answer.document()
@@ -218,12 +218,12 @@ class Endpoints:
             document["thinkroute"] = serving.explanation()
         try:
             # What cannot be shown is no answer, and the log must not call it one.
-            AsciiJSON(shown.whole(document))
+            response = AsciiJSON(shown.whole(document))
         except Exception as error:
             self._finish(serving, error, is_streamed=False)
             raise
         serving.finish(status=200, is_streamed=False)
-        return document, serving.headers()
+        return _Whole(document, response, serving.headers())
 
     async def _streamed(
         self, request: Request, calls: Sequence[Call], shown: Presenter
@@ -231,20 +231,19 @@ class Endpoints:
         serving = await self._working.for_client(request.receive, self._service.begin(calls[0]))
         ended = _Ended(serving)
         pieces = serving.answer.chunks()
-        first = self._working.start(_first(pieces))
-        try:
-            await self._working.for_client(request.receive, _seen(first))
-            if first.done():
-                first.result()
-        except BaseException as error:
-            # A model in this process is stopped by whoever reads it.
-            first.cancel()
-            await asyncio.wait({first})
-            if not first.cancelled():
-                first.exception()  # Looked at, so that none is reported as forgotten.
-            self._finish(serving, error, is_streamed=True)
-            await serving.answer.aclose()
-            raise
+        first: asyncio.Task[dict[str, Any] | None] | None = None
+        if not serving.answer.has_begun:
+            first = self._working.start(_first(pieces))
+            try:
+                await self._working.for_client(request.receive, _seen(first))
+                if first.done():
+                    first.result()
+            except BaseException as error:
+                # A model in this process is stopped by whoever reads it.
+                await _ended_well(first)
+                self._finish(serving, error, is_streamed=True)
+                await serving.answer.aclose()
+                raise
 
         async def events() -> AsyncGenerator[bytes]:
             try:
@@ -253,7 +252,9 @@ class Endpoints:
                         now_s = time.perf_counter()
                         ended.serving = await self._service.begin(replace(call, started=now_s))
                     now = ended.serving
-                    each = _resumed(first, pieces) if not index else now.answer.chunks()
+                    each = pieces if not index else now.answer.chunks()
+                    if not index and first is not None:
+                        each = _resumed(first, pieces)
                     untold = now.explains
                     async with aclosing(each):
                         async for chunk in each:
@@ -271,9 +272,8 @@ class Endpoints:
                 yield shown.broken(problem)
 
         async def on_end(error: str) -> None:
-            if not first.done():
-                first.cancel()
-                await asyncio.wait({first})
+            if first is not None:
+                await _ended_well(first)
             code = ended.error or error
             status = GONE if code == "client-disconnected" else 200
             try:
@@ -389,6 +389,14 @@ class AsciiJSON(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
+class _Whole(NamedTuple):
+    """An unstreamed answer: the chat's document, how it is shown alone, and its headers."""
+
+    document: dict[str, Any]
+    response: AsciiJSON
+    headers: dict[str, str]
+
+
 class _Ended:
     """What is known about a stream when it ends."""
 
@@ -468,6 +476,14 @@ async def _first(pieces: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None
 async def _seen(first: "asyncio.Task[Any]") -> None:
     """Wait for the first piece, but not for long: a method of many calls may think for minutes."""
     await asyncio.wait({first}, timeout=_HEADERS_AFTER_S)
+
+
+async def _ended_well(first: "asyncio.Task[Any]") -> None:
+    """End the waiting for a first piece, and look at how it went, so that nothing is reported."""
+    first.cancel()
+    await asyncio.wait({first})
+    if not first.cancelled():
+        first.exception()
 
 
 async def _resumed(

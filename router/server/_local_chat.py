@@ -206,6 +206,8 @@ def _checked(text: object, path: str) -> str:
 class LocalChat:
     """An answer by a policy on a backend, or one that is known already."""
 
+    has_begun = False
+
     def __init__(
         self,
         request: LocalRequest,

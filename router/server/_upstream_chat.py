@@ -151,6 +151,8 @@ class ServedModel:
 class UpstreamChat:
     """An answer that a server has begun to give."""
 
+    has_begun = True
+
     def __init__(
         self,
         answer: UpstreamAnswer,
