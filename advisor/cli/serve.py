@@ -32,6 +32,13 @@ def serve(
             rich_help_panel="Model",
         ),
     ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the servers' key, in the place of the variable.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(rich_help_panel=_NETWORK)] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.", rich_help_panel=_NETWORK)] = 8400,
     keys: Annotated[
@@ -171,6 +178,9 @@ def serve(
     except ImportError as error:
         raise MissingPrerequisiteError.extra("serve", error.name or "starlette") from error
 
+    if api_key_file is not None:
+        # Where keys are read: what is stored and shown holds the name of the variable alone.
+        os.environ[reached.api_key_env] = _read_key(api_key_file)
     options = None
     if max_answer_tokens is not None:
         options = replace(loaded.options, max_answer_tokens=max_answer_tokens)
@@ -214,6 +224,18 @@ def serve(
         note(f"serving {len(loaded.arms)} arms at {url}/v1 (status: {url}/, API: {url}/docs)")
 
     run(loaded, settings, tell)
+
+
+def _read_key(path: Path) -> str:
+    from policies import ConfigError
+
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--api-key-file {path} cannot be read: {error}") from error
+    if not key:
+        raise ConfigError(f"--api-key-file {path} is empty")
+    return key
 
 
 def _log_to_stderr() -> None:

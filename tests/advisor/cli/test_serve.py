@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from tests.advisor.conftest import Advisor
+from tests.servers.made_up_chat import MadeUpChat
+from tests.servers.upstream import UpstreamServer, serving
 
 pytest.importorskip("onnxruntime_genai", reason="the pocket models need the extra pocket")
 
@@ -101,6 +103,21 @@ async def test_a_stop_in_the_middle_of_load_loses_nothing_that_was_accepted(tmp_
     assert ends.count("whole") > 100
 
 
+def test_the_key_of_an_upstream_may_lie_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("sk-upstream-1\n")
+    with serving(UpstreamServer(MadeUpChat("pocket-m"))) as upstream:
+        running = Running(
+            tmp_path, "--upstream", upstream.url, "--api-key-file", str(secret), "--log", "none"
+        )
+        answer = httpx.post(f"{running.url}/v1/chat/completions", json=body(), timeout=30)
+        assert answer.status_code == 200
+        assert running.stop()[0] == 0
+        seen = upstream.generations()[-1]
+    assert seen.headers["authorization"] == "Bearer sk-upstream-1"
+    assert "sk-upstream-1" not in running.line
+
+
 def test_control_c_ends_it_as_usual(tmp_path: Path) -> None:
     code, _ = Running(tmp_path, "--log", "none").stop(signal.SIGINT)
     assert code == 130
@@ -137,6 +154,7 @@ def test_the_log_of_a_server_is_read_by_the_other_commands(
         (("--reference", "nope"), 2, "unknown arm"),
         (("--log", "postgresql://ho st/db"), 2, "PostgreSQL"),
         (("--router", "nowhere"), 3, "nowhere"),
+        (("--api-key-file", "nokey"), 3, "--api-key-file nokey cannot be read"),
     ],
 )
 def test_what_it_cannot_be_started_with_is_told_in_a_line(
