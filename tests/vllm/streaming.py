@@ -1,7 +1,7 @@
 """Streams from a vLLM engine, in the environment that has vLLM; prints one JSON document.
 
-Takes the backend's options as JSON. On purpose without `if __name__ == "__main__"`: a backend
-must start from such a script.
+Takes the backend's options as JSON. On purpose not guarded by `__main__` alone: a backend must start
+from a script without a guard.
 """
 
 import asyncio
@@ -152,4 +152,6 @@ async def work(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-print(json.dumps(asyncio.run(work(json.loads(sys.argv[1])))))  # noqa: T201
+# What a child process of the engine imports is this script too, as it is without a guard.
+if __name__ in {"__main__", "__mp_main__"}:
+    print(json.dumps(asyncio.run(work(json.loads(sys.argv[1])))))  # noqa: T201

@@ -245,7 +245,7 @@ class SqlLogStore:
 
     def _keyed(self, name: str) -> str:
         if not name or not self._salt:
-            return name
+            return storable(name)
         key = blake2b(self._salt).digest()
         return blake2b(storable(name).encode(), digest_size=16, key=key).hexdigest()
 

@@ -127,7 +127,7 @@ def test_an_arm_by_name_keeps_its_mode_whatever_the_effort() -> None:
         ({"thinkroute": {"budget": -1}}, "budget is -1, expected tokens"),
         ({"thinkroute": {"budget": True}}, "budget is True"),
         ({"thinkroute": {"objective": "dear"}}, "objective is 'dear'"),
-        ({"thinkroute": {"objective": {"lambda": 1}}}, "cannot be read"),
+        ({"thinkroute": {"objective": {"lambda": 1}}}, "has no field 'lambda'"),
         ({"thinkroute": {"explain": "maybe"}}, "explain is 'maybe'"),
         ({"thinkroute": {"bugdet": 5}}, "has no field 'bugdet'"),
         ({"thinkroute": 3}, "thinkroute is 3, expected an object"),
