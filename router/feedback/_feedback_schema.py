@@ -5,6 +5,7 @@ requests too; what reads version 1 reads version 2.
 """
 
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +122,10 @@ class SqliteStatements:
         self._connection.executemany(sql, rows)
 
 
+_WAL_S = 30.0
+"""Longest wait for others who open the same file for the first time."""
+
+
 def connect(path: Path, *, writable: bool, version: int = FEEDBACK_VERSION) -> sqlite3.Connection:
     """Open the file; one opened to write gets the tables that it lacks.
 
@@ -162,6 +167,24 @@ def too_new(place: object, version: int) -> ArtifactTooNewError:
     )
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, as soon as nobody else is opening the file.
+
+    SQLite's own waiting does not cover the switch: it fails at once where another process or
+    thread is at it too.
+    """
+    give_up_s = time.monotonic() + _WAL_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _prepare(path: Path, connection: sqlite3.Connection, version: int | None) -> None:
     """Check whose file it is and of which version; create what it lacks, to write to it."""
     found = _identify(path, connection)
@@ -174,7 +197,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, version: int | None) ->
     if found.version >= version:
         return
     if found == _EMPTY:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have been faster.
     found = _identify(path, connection)
