@@ -17,7 +17,8 @@ class Conversation:
 
     Attributes:
         text: What is routed on: the last user turn, without its images and files.
-        more_bytes: Length of the text of all other turns.
+        n_bytes: Length of the text of all turns.
+        more_bytes: Length of that of all turns but the routed one.
         key: Name of this very conversation, all turns included.
         earlier: Names it had when it ended with an earlier turn that asked for an answer, the
             latest first.
@@ -27,6 +28,7 @@ class Conversation:
     """
 
     text: str
+    n_bytes: int
     more_bytes: int
     key: str
     earlier: tuple[str, ...]
@@ -71,6 +73,7 @@ def read_conversation(
         key, first, ends = named, named, [named]
     return Conversation(
         text=texts[routed],
+        n_bytes=sum(lengths),
         more_bytes=sum(lengths) - lengths[routed],
         key=key,
         earlier=tuple(reversed(ends)),

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from policies import BackendError
 
@@ -23,7 +24,8 @@ from ._presenting import ChatShown, CompletionShown, Presenter, ResponseShown
 from ._problems import GONE, ClientGoneError, ProblemError, log_unexpected, told
 from ._record import Endpoint, ServedRequest
 from ._schema import ChatRequest, CompletionRequest, ResponseRequest, check
-from ._service import IN_HEADERS, Call, ChatService, Serving
+from ._service import ChatService
+from ._serving import IN_HEADERS, Call, Serving
 from ._working import EventStream, Working, stopping
 from .translate import chat_body_of_completion, chat_body_of_response
 
@@ -193,37 +195,46 @@ class Endpoints:
         return await self._whole(request, calls, shown)
 
     async def _whole(self, request: Request, calls: Sequence[Call], shown: Presenter) -> Response:
-        async def work() -> list[_Whole]:
-            # One after the other: the gate let one request through.
-            return [await self._document(call, shown) for call in calls]
+        answers: list[_Whole] = []
 
-        answers = await self._working.for_client(request.receive, work())
-        response = answers[0].response
-        if len(answers) > 1:
-            response = AsciiJSON(shown.whole(*(one.document for one in answers)))
-        response.headers.update(answers[0].headers)
-        self._gate.leave()
-        return response
+        async def work() -> bytes:
+            try:
+                # One after the other: the gate let one request through.
+                for call in calls:
+                    answers.append(await self._document(call, shown))
+                if len(answers) == 1:
+                    return answers[0].content
+                return rendered(shown.whole(*(one.document for one in answers)))
+            except BaseException as error:
+                for one in answers:  # Nobody will be told what they say.
+                    self._finish(one.serving, error, is_streamed=False)
+                raise
+
+        content = await self._working.for_client(request.receive, work())
+
+        def on_sent() -> None:
+            try:
+                for one in answers:
+                    one.serving.finish(status=200, is_streamed=False)
+            finally:
+                self._gate.leave()
+
+        return _Answered(content, answers[0].serving.headers(), on_sent)
 
     async def _document(self, call: Call, shown: Presenter) -> "_Whole":
         serving = await self._service.begin(call)
         try:
             document = await serving.answer.document()
+            if serving.explains:
+                document["thinkroute"] = serving.explanation()
+            # What cannot be shown is no answer, and the log must not call it one.
+            content = rendered(shown.whole(document))
         except BaseException as error:
             self._finish(serving, error, is_streamed=False)
             raise
         finally:
             await serving.answer.aclose()
-        if serving.explains:
-            document["thinkroute"] = serving.explanation()
-        try:
-            # What cannot be shown is no answer, and the log must not call it one.
-            response = AsciiJSON(shown.whole(document))
-        except Exception as error:
-            self._finish(serving, error, is_streamed=False)
-            raise
-        serving.finish(status=200, is_streamed=False)
-        return _Whole(document, response, serving.headers())
+        return _Whole(serving, document, content)
 
     async def _streamed(
         self, request: Request, calls: Sequence[Call], shown: Presenter
@@ -377,8 +388,19 @@ class Endpoints:
         )
 
 
+def rendered(content: Any) -> bytes:
+    """Return a document in ASCII.
+
+    Models and clients say halves of surrogate pairs, which UTF-8 has not.
+
+    Raises:
+        ValueError: It holds NaN or an infinity.
+    """
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
 class AsciiJSON(JSONResponse):
-    """A document in ASCII: models and clients say halves of surrogate pairs, which UTF-8 has not."""
+    """A document in ASCII."""
 
     def render(self, content: Any) -> bytes:
         """Return the bytes.
@@ -386,15 +408,36 @@ class AsciiJSON(JSONResponse):
         Raises:
             ValueError: It holds NaN or an infinity.
         """
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+        return rendered(content)
+
+
+class _Answered(Response):
+    """An answer; what remains to be done about it must not keep its client waiting."""
+
+    media_type = "application/json"
+
+    def __init__(
+        self, content: bytes, headers: Mapping[str, str], on_sent: Callable[[], None]
+    ) -> None:
+        super().__init__(content, headers=headers)
+        self._on_sent = on_sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+            # What was sent is written at the end of this turn of the event loop; a next request
+            # over the same connection is read in a later one.
+            await asyncio.sleep(0)
+        finally:
+            self._on_sent()
 
 
 class _Whole(NamedTuple):
-    """An unstreamed answer: the chat's document, how it is shown alone, and its headers."""
+    """An unstreamed answer: the chat's document, and how it is shown alone."""
 
+    serving: Serving
     document: dict[str, Any]
-    response: AsciiJSON
-    headers: dict[str, str]
+    content: bytes
 
 
 class _Ended:

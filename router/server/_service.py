@@ -1,11 +1,9 @@
-"""One request: its decision, its answer, and what is written down about it."""
+"""One request: what it may be answered by, its decision, and the beginning of its answer."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
-from urllib.parse import quote
 
 from policies import (
     BackendConnectionError,
@@ -13,11 +11,11 @@ from policies import (
     BackendRateLimitError,
     BackendResponseError,
     BackendTimeoutError,
-    Budget,
     Capability,
     ConfigError,
     DecodingOptions,
     Mode,
+    NoAdmissibleArmError,
     OneRequestPolicy,
     Policy,
     Usage,
@@ -25,34 +23,27 @@ from policies import (
 )
 from policies.decoding.cascade import evidence_of
 
-from .._admission import Admission, Conditions
+from .._admission import Conditions
 from .._arms import Arm
 from .._asking import is_gone
 from .._completion import BackendPool
-from .._decision import Candidate, Decision
-from .._objective import Price
-from .._reference_arm import find_arm
+from .._decision import Decision
 from .._router import Router
 from ._answers import Answer
-from ._callers import Caller
+from ._books import Books, CallBefore
 from ._conversation import Conversation, read_conversation
 from ._deciding import Deciding
 from ._local_chat import LocalChat, LocalRequest, Needs, needs_of
-from ._problems import ProblemError, told
-from ._record import Endpoint, ServedRequest
+from ._problems import ProblemError
+from ._serving import AS_IS, Call, Serving, Taken
 from ._stickiness import Conversations
 from ._upstream_chat import ServedModel, Thinking, thinking_of
 from ._wishes import Wish, Wishes
 from .upstreams import Trail
 
-__all__ = ["AS_IS", "IN_HEADERS", "Call", "ChatService", "Rules", "Serving", "Structured"]
+__all__ = ["ChatService", "Rules", "Structured"]
 
 Structured = Literal["as-is", "direct", "reasoning"]
-AS_IS = "as-is"
-"""In the place of a policy: the thinking mode was left to the client and the model."""
-
-IN_HEADERS = "".join(map(chr, range(33, 127))).replace("%", "") + " "
-"""Characters of names that headers hold as they are; others are percent-encoded."""
 
 _PASSES = (
     BackendConnectionError,
@@ -61,11 +52,6 @@ _PASSES = (
     BackendTimeoutError,
 )
 """Failures after which another model may do."""
-
-
-_LEFT = ("client-disconnected", "shutting-down")
-_BYTES_PER_TOKEN = 4
-"""Of prompts whose tokens nobody told, for their price alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +84,6 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request that was let in.
-
-    Attributes:
-        endpoint: By which API it came.
-        body: A chat body, checked.
-        headers: Its headers, names in lower case.
-        caller: Whose it is.
-        time_s: When it arrived, seconds since 1970.
-        started: The same by `time.perf_counter`.
-        note: Called once when it has ended, if it was decided about.
-    """
-
-    endpoint: Endpoint
-    body: Mapping[str, Any]
-    headers: Mapping[str, str]
-    caller: Caller
-    time_s: float
-    started: float
-    note: Callable[[ServedRequest], None]
-
-
-@dataclass(frozen=True, slots=True)
 class _ArmAtWork:
     """An arm, and how it answers.
 
@@ -140,132 +103,6 @@ class _ArmAtWork:
             return True
         is_single = isinstance(self.policy, OneRequestPolicy)
         return not needs.upstream and (is_single or not needs.one_request)
-
-
-@dataclass(slots=True)
-class Serving:
-    """A request whose answer has begun.
-
-    Attributes:
-        decision: What was decided; after a look at a first answer, what came of that.
-        answer: The answer.
-        name: What answers, `model:policy`.
-        mode: `ift`, `reasoning`, or "" where it was left to the model.
-        budget: Cap on thinking tokens of the arm.
-    """
-
-    decision: Decision
-    answer: Answer
-    name: str
-    mode: str
-    budget: Budget | None
-    explains: bool
-    _call: Call
-    _admission: Admission
-    _service: "ChatService"
-    _talk: Conversation
-    _before: "tuple[str, Usage] | None" = None
-    _is_finished: bool = field(default=False, init=False)
-
-    @property
-    def decision_id(self) -> str:
-        """Name of the request in the log."""
-        return self.decision.decision_id
-
-    def headers(self) -> dict[str, str]:
-        """Return what clients are told about the decision before the first token."""
-        # Headers hold ASCII alone, and names of models anything.
-        name = quote(self.name, safe=IN_HEADERS)
-        own = {"x-thinkroute-decision": self.decision_id, "x-thinkroute-arm": name}
-        if self.mode and self.budget is not None:
-            own["x-thinkroute-budget"] = str(self.budget)
-        if self.mode:
-            chosen = self.decision.chosen
-            own["x-thinkroute-p"] = f"{chosen.p:.4f}"
-            reference = self._service.reference_of(self.decision)
-            if reference is not None:
-                own["x-thinkroute-saved-tokens"] = f"{reference.tokens - chosen.tokens:.0f}"
-        if self.explains:
-            own["x-thinkroute-reasons"] = ",".join(self.decision.reasons)
-        return own
-
-    def explanation(self) -> dict[str, Any]:
-        """Return the decision in full, for clients that ask why."""
-        return {
-            "decision_id": self.decision_id,
-            "answered_by": self.name,
-            **self.decision.to_json(),
-        }
-
-    def finish(
-        self, *, status: int, error: str = "", is_streamed: bool, first_token_s: float | None = None
-    ) -> None:
-        """Write down how it ended; later calls do nothing."""
-        if self._is_finished:
-            return
-        self._is_finished = True
-        facts = self.answer.facts
-        usage = facts.usage
-        self._service.bill(
-            self._call,
-            self._admission,
-            self.decision,
-            self._talk,
-            usage or self._guess(error),
-            self._before,
-        )
-        usd = self._service.usd(self.decision.model, usage, self._before)
-        if not error and self.mode:
-            self._service.remember(self._talk, self.decision.arm)
-        chosen = self.decision.chosen
-        reference = self._service.reference_of(self.decision) if self.mode else None
-        seconds = time.perf_counter() - self._call.started
-        self._call.note(
-            ServedRequest(
-                decision_id=self.decision_id,
-                time_s=self._call.time_s,
-                endpoint=self._call.endpoint,
-                asked=str(self._call.body.get("model", "")),
-                arm=self.name,
-                status=status,
-                seconds=seconds,
-                caller=self._call.caller.name,
-                conversation=self._talk.first,
-                mode=self.mode,
-                budget=self.budget,
-                reasons=self.decision.reasons,
-                p=chosen.p if self.mode else None,
-                expected_tokens=chosen.tokens if self.mode else None,
-                expected_flops=chosen.flops if self.mode else None,
-                reference_arm="" if reference is None else reference.arm,
-                reference_tokens=None if reference is None else reference.tokens,
-                reference_flops=None if reference is None else reference.flops,
-                reference_usd=self._service.usd_of(reference, usage),
-                max_tokens=_cap(self._call.body),
-                usage=usage,
-                usd=usd,
-                is_streamed=is_streamed,
-                error=error,
-                finish_reason=facts.finish_reason,
-                upstream=facts.upstream,
-                n_attempts=facts.n_attempts,
-                decision_s=self.decision.latency_s,
-                added_s=max(seconds - facts.wait_s, 0.0),
-                first_token_s=first_token_s,
-                traceparent=self._call.headers.get("traceparent", ""),
-                decision=self.decision if self.mode else None,
-            )
-        )
-
-    def _guess(self, error: str) -> Usage | None:
-        """Return what an answer without usage is billed as, `None` where nothing was generated.
-
-        Clients that leave before the usage comes must not have had their answers for nothing.
-        """
-        facts = self.answer.facts
-        if error and not facts.n_pieces and error not in _LEFT:
-            return None
-        return self._service.guess(self.decision, self._talk, least=facts.n_pieces)
 
 
 class ChatService:
@@ -302,7 +139,7 @@ class ChatService:
         self._conversations = Conversations()
         self._deciding = Deciding(router)
         self._arms = {arm.name: self._at_work(arm) for arm in router.arms}
-        self._reference = _reference_name(router.arms, rules.reference)
+        self._books = Books(router.arms, router.prices, rules.reference)
 
     async def begin(self, call: Call) -> Serving:
         """Decide about a request, and return its answer as soon as that begins.
@@ -316,7 +153,7 @@ class ChatService:
         body = call.body
         wish = self.wishes.read(body["model"], body, call.headers)
         talk = read_conversation(body["messages"], caller=call.caller.name, name=wish.conversation)
-        self._check_size(body, talk)
+        self.check_limits(body, talk.n_bytes)
         among, is_as_is = self._fitting(body, wish, needs_of(body), talk)
         if is_as_is and call.caller.caps is not None:
             # The model may think as long as it likes: it is booked as the arms that do.
@@ -327,173 +164,61 @@ class ChatService:
             cached = self._conversations.find(talk)
         gone: dict[str, Exception] = {}
         trail = Trail()
+        taken: Taken | None = None
         while True:
-            admission = await self._deciding.admit(
-                talk.text,
-                Conditions(
-                    objective=wish.objective,
-                    task=wish.task,
-                    more_bytes=talk.more_bytes,
-                    among=among,
-                    gone=tuple(gone),
-                    cached=cached,
-                    caller=call.caller.name if call.caller.caps is not None else None,
-                    caps=call.caller.caps,
-                ),
-            )
             try:
-                return await self._begun(call, admission, wish, talk, trail, is_as_is=is_as_is)
+                admission = await self._deciding.admit(
+                    talk.text,
+                    Conditions(
+                        objective=wish.objective,
+                        task=wish.task,
+                        more_bytes=talk.more_bytes,
+                        among=among,
+                        gone=tuple(gone),
+                        cached=cached,
+                        caller=call.caller.name if call.caller.caps is not None else None,
+                        caps=call.caller.caps,
+                    ),
+                )
+            except NoAdmissibleArmError as refusal:
+                if taken is None:
+                    raise
+                # No other arm may answer: what is told is why the one that could did not.
+                error = gone[taken.admission.decision.model]
+                taken.fail(error)
+                raise error from refusal
+            taken = Taken(call, admission, talk, is_as_is, self._books, trail)
+            try:
+                return await self._begun(taken, wish)
             except (BackendError, ConfigError) as error:
-                admission.settle(0)
                 gone[admission.decision.model] = error
                 left = self._models_of(among) - gone.keys()
                 may_pass = isinstance(error, _PASSES) or is_gone(error)
                 if not (self.rules.falls_back and may_pass and left):
-                    self._note_failure(call, admission.decision, talk, trail, error)
+                    taken.fail(error)
                     raise
+                admission.settle(0)
             except BaseException as error:
-                # The model may have been at work for a client who has left.
-                was_asked = trail.n_attempts and told(error)[1] in _LEFT
-                spent = self.guess(admission.decision, talk) if was_asked else None
-                self.bill(call, admission, admission.decision, talk, spent, None)
-                self._note_failure(call, admission.decision, talk, trail, error)
+                taken.fail(error)
                 raise
 
-    def guess(self, decision: Decision, talk: Conversation, *, least: int = 0) -> Usage:
-        """Return the tokens of a call that did not tell them: the expected ones, `least` or more."""
-        n_bytes = talk.more_bytes + len(talk.text.encode("utf-8", "replace"))
-        expected = round(decision.chosen.tokens)
-        return Usage(math.ceil(n_bytes / _BYTES_PER_TOKEN), max(expected, least))
+    async def _begun(self, taken: Taken, wish: Wish) -> Serving:
+        call, decision = taken.call, taken.admission.decision
+        before: CallBefore | None = None
+        if decision.escalation is None:
+            answer = await self._start(call, decision.arm, taken.trail, is_as_is=taken.is_as_is)
+        else:
+            decision, answer, before = await self._looked(call, decision, taken.trail)
+        return Serving(decision, answer, wish.explain, taken, before, self._remember)
 
-    def bill(
-        self,
-        call: Call,
-        admission: Admission,
-        decision: Decision,
-        talk: Conversation,
-        usage: Usage | None,
-        before: "tuple[str, Usage] | None",
-    ) -> None:
-        """Settle the caps and the money of a call that has ended."""
-        admission.settle(_n_generated(usage))
-        usd = self.usd(decision.model, usage, before)
-        if usd is not None:
-            call.caller.pay(usd)
-
-    def reference_of(self, decision: Decision) -> Candidate | None:
-        """Return what always reasoning was expected to take, `None` without a reasoning arm."""
-        return next((one for one in decision.candidates if one.arm == self._reference), None)
-
-    def remember(self, talk: Conversation, arm: Arm) -> None:
+    def _remember(self, talk: Conversation, arm: Arm) -> None:
         """Remember what has answered a conversation."""
         if self.rules.is_sticky:
             self._conversations.note(talk, arm.model, arm.mode)
 
-    def usd(
-        self, model: str, usage: Usage | None, before: tuple[str, Usage] | None
-    ) -> float | None:
-        """Return what tokens have cost, `None` where there is no price.
-
-        Args:
-            model: The model that answered.
-            usage: All tokens.
-            before: Model and tokens of the call that came before, which are part of them.
-        """
-        if usage is None:
-            return None
-        parts = [(model, usage)]
-        if before is not None:
-            first = before[1]
-            rest = Usage(
-                usage.prompt_tokens - first.prompt_tokens,
-                usage.completion_tokens - first.completion_tokens,
-            )
-            parts = [before, (model, rest)]
-        prices = [self.router.prices.get(name) for name, _ in parts]
-        costs = [
-            _cost(price, used) for price, (_, used) in zip(prices, parts, strict=True) if price
-        ]
-        return sum(costs) if len(costs) == len(parts) else None
-
-    def _note_failure(
-        self,
-        call: Call,
-        decision: Decision,
-        talk: Conversation,
-        trail: Trail,
-        error: BaseException,
-    ) -> None:
-        """Write down a request that no model has answered."""
-        problem, code = told(error)
-        seconds = time.perf_counter() - call.started
-        call.note(
-            ServedRequest(
-                decision_id=decision.decision_id,
-                time_s=call.time_s,
-                endpoint=call.endpoint,
-                asked=str(call.body.get("model", "")),
-                arm=decision.arm.name,
-                status=problem.status,
-                seconds=seconds,
-                caller=call.caller.name,
-                conversation=talk.first,
-                mode=str(decision.arm.mode),
-                budget=decision.arm.budget,
-                reasons=decision.reasons,
-                max_tokens=_cap(call.body),
-                traceparent=call.headers.get("traceparent", ""),
-                is_streamed=bool(call.body.get("stream")),
-                error=code,
-                upstream=trail.url,
-                n_attempts=trail.n_attempts,
-                decision_s=decision.latency_s,
-                added_s=max(seconds - trail.wait_s, 0.0),
-            )
-        )
-
-    def usd_of(self, expected: Candidate | None, usage: Usage | None) -> float | None:
-        """Return what an arm was expected to cost on the prompt of an answer, `None` if unknown."""
-        if expected is None or usage is None:
-            return None
-        price = self.router.prices.get(self._arms[expected.arm].arm.model)
-        if price is None:
-            return None
-        return usage.prompt_tokens * price.prompt_usd + expected.tokens * price.completion_usd
-
-    async def _begun(
-        self,
-        call: Call,
-        admission: Admission,
-        wish: Wish,
-        talk: Conversation,
-        trail: Trail,
-        *,
-        is_as_is: bool,
-    ) -> Serving:
-        decision = admission.decision
-        before: tuple[str, Usage] | None = None
-        if decision.escalation is None:
-            answer = await self._start(call, decision.arm, trail, is_as_is=is_as_is)
-        else:
-            decision, answer, before = await self._looked(call, decision, trail)
-        arm = decision.arm
-        return Serving(
-            decision=decision,
-            answer=answer,
-            name=f"{arm.model}:{AS_IS}" if is_as_is else arm.name,
-            mode="" if is_as_is else str(arm.mode),
-            budget=None if is_as_is else arm.budget,
-            explains=wish.explain,
-            _call=call,
-            _admission=admission,
-            _service=self,
-            _talk=talk,
-            _before=before,
-        )
-
     async def _looked(
         self, call: Call, decision: Decision, trail: Trail
-    ) -> tuple[Decision, Answer, tuple[str, Usage] | None]:
+    ) -> tuple[Decision, Answer, CallBefore | None]:
         """Ask the first arm, look at its answer, and keep it or ask the second one."""
         at_work = self._arms[decision.arm.name]
         backend = self._backends.get(decision.model)
@@ -576,10 +301,6 @@ class ChatService:
             )
         return fitting, mode == AS_IS
 
-    def _check_size(self, body: Mapping[str, Any], talk: Conversation) -> None:
-        n_bytes = talk.more_bytes + len(talk.text.encode("utf-8", "replace"))
-        self.check_limits(body, n_bytes)
-
     def check_limits(self, body: Mapping[str, Any], n_bytes: int) -> None:
         """Refuse a request that is too large.
 
@@ -612,14 +333,6 @@ class ChatService:
         return _ArmAtWork(arm, policy, thinking)
 
 
-def _reference_name(arms: Sequence[Arm], name: str | None) -> str:
-    if name is not None:
-        return arms[find_arm(arms, name)].name
-    thinking = [arm for arm in arms if arm.mode is Mode.REASONING]
-    plain = [arm for arm in thinking if arm.policy.startswith("reasoning")]
-    return max(plain or thinking, key=lambda arm: arm.order).name if thinking else ""
-
-
 def _has_schema(body: Mapping[str, Any]) -> bool:
     wanted = body.get("response_format")
     return isinstance(wanted, dict) and wanted != {"type": "text"}
@@ -629,15 +342,3 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what is handed on: the client's name of the request and its trace, no keys."""
     names = ("x-request-id", "traceparent", "tracestate")
     return {name: headers[name] for name in names if name in headers}
-
-
-def _cap(body: Mapping[str, Any]) -> int | None:
-    return body.get("max_completion_tokens") or body.get("max_tokens")
-
-
-def _n_generated(usage: Usage | None) -> int:
-    return 0 if usage is None else usage.completion_tokens
-
-
-def _cost(price: Price, usage: Usage) -> float:
-    return usage.prompt_tokens * price.prompt_usd + usage.completion_tokens * price.completion_usd

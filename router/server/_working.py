@@ -15,6 +15,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _KEEPALIVE_S = 10.0
+_LOOK_S = 0.01
+"""How long after work has begun its client is looked after."""
 _COMMENT = b": working\n\n"
 
 
@@ -46,26 +48,54 @@ class Working:
     async def for_client(self, receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
         """Return what a piece of work comes to, as long as its client waits for it.
 
+        The work is done in the caller's own task: most of it is over before a look at the client
+        is due, and tasks of their own for both would cost more than the rest of this.
+
         Raises:
             ClientGoneError: The client has gone; the work was cancelled.
             ProblemError: The server stops (503).
         """
-        task = self.start(work)
-        gone = asyncio.ensure_future(_until_gone(receive))
+        task = asyncio.current_task()
+        assert task is not None, "every coroutine runs in a task"
+        client = _Client(receive, task)
+        self._tasks.add(task)
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise ClientGoneError
-            if task.cancelled() and self.is_stopping:
-                raise stopping()
-            return task.result()
+            return await work
+        except asyncio.CancelledError:
+            if client.has_gone:
+                task.uncancel()
+                raise ClientGoneError from None
+            if self.is_stopping:
+                task.uncancel()
+                raise stopping() from None
+            raise
         finally:
-            gone.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-            elif not task.cancelled():
-                task.exception()  # Looked at, so that none is reported as forgotten.
+            self._tasks.discard(task)
+            client.forget()
+
+
+class _Client:
+    """Looks after a client from a little later on, and cancels a task once it has gone."""
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self.has_gone = False
+        self._receive = receive
+        self._task = task
+        self._watch: asyncio.Task[None] | None = None
+        self._begin = task.get_loop().call_later(_LOOK_S, self._look)
+
+    def forget(self) -> None:
+        self._begin.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _look(self) -> None:
+        self._watch = asyncio.ensure_future(self._cancel())
+
+    async def _cancel(self) -> None:
+        await _until_gone(self._receive)
+        self.has_gone = True
+        self._task.cancel()
 
 
 def stopping() -> ProblemError:

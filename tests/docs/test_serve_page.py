@@ -149,7 +149,7 @@ def test_the_tables_of_wishes_are_whole() -> None:
 
 
 def test_the_table_of_answer_headers_is_whole() -> None:
-    code = (ROOT / "router" / "server" / "_service.py").read_text("utf-8")
+    code = (ROOT / "router" / "server" / "_serving.py").read_text("utf-8")
     sent = set(re.findall(r'"(x-thinkroute-[a-z-]+)"', code))
     assert {named(row[0]) for row in rows("Answers have these headers")} == sent
 

@@ -82,6 +82,23 @@ def test_a_first_answer_is_looked_at_and_both_calls_are_billed(url: str) -> None
         assert pieces[-1]["usage"]["completion_tokens"] == alone.usage.completion_tokens
 
 
+def test_what_a_first_answer_took_is_not_told_as_saved(url: str) -> None:
+    asked = {"model": "thinkroute:best", "thinkroute": {"explain": True}}
+    n_escalated = 0
+    for prompt in PROMPTS[::4]:
+        answer = post(url, chat(prompt, **asked))
+        why, arm = answer.json()["thinkroute"], answer.headers["x-thinkroute-arm"]
+        tokens = {one["arm"]: one["tokens"] for one in why["candidates"]}
+        most = tokens["pocket-m:reasoning@max"] - tokens[arm]
+        told = int(answer.headers["x-thinkroute-saved-tokens"])
+        if "escalated" in why["reasons"]:
+            n_escalated += 1
+            assert told <= most - 1
+        else:
+            assert told == pytest.approx(most, abs=0.5)
+    assert n_escalated
+
+
 @pytest.mark.parametrize("arm", ["direct", "reasoning@8", "reasoning@max"])
 def test_a_stream_says_what_the_whole_says(url: str, arm: str) -> None:
     most = 0

@@ -132,7 +132,7 @@ def test_what_was_decided_is_in_the_headers(client: openai.OpenAI) -> None:
     assert told["x-thinkroute-arm"].startswith("pocket-m:")
     assert len(told["x-thinkroute-decision"]) == 32
     assert 0 <= float(told["x-thinkroute-p"]) <= 1
-    assert int(told["x-thinkroute-saved-tokens"]) >= 0
+    int(told["x-thinkroute-saved-tokens"])  # Below 0 where a second model had to be asked.
     assert raw.parse().choices[0].message.content == f"Answer: {VALUE}"
 
 
