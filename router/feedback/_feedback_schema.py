@@ -4,9 +4,11 @@ Version 1 holds decisions and outcomes. Version 2, the server's decision log, ho
 requests too; what reads version 1 reads version 2.
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,8 +120,54 @@ class SqliteStatements:
         return self._connection.execute(sql, parameters).fetchall()
 
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run one statement for each row of parameters."""
-        self._connection.executemany(sql, rows)
+        """Insert each row of parameters, many to a statement.
+
+        Python's interpreter is let go and taken back around each step of a statement. A thread
+        that writes rows one by one beside a busy one waits for its turn with every row, and keeps
+        the other one from its work as often.
+        """
+        insert = _several(sql)
+        fitting = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        size = _MOST_ROWS
+        while size > 1 and size * len(insert.names) > fitting:
+            size //= 2
+        start = 0
+        while start < len(rows):
+            while start + size > len(rows):
+                size //= 2  # Few sizes, so that their statements stay prepared.
+            values = [row[name] for row in rows[start : start + size] for name in insert.names]
+            self._connection.execute(insert.of(size), values)
+            start += size
+
+
+_MOST_ROWS = 64
+_PARAMETER = re.compile(r":(\w+)")
+
+
+class _Insert(NamedTuple):
+    """An INSERT statement around its row of values, and the names of their parameters."""
+
+    head: str
+    row: str
+    tail: str
+    names: tuple[str, ...]
+
+    def of(self, n_rows: int) -> str:
+        """Return the statement for several rows."""
+        return self.head + ", ".join([self.row] * n_rows) + self.tail
+
+
+@cache
+def _several(sql: str) -> _Insert:
+    """Read a statement `INSERT ... VALUES (...) ...`; the values may hold parentheses."""
+    start = sql.index("(", sql.index("VALUES"))
+    depth, end = 1, start
+    while depth:
+        end += 1
+        depth += {"(": 1, ")": -1}.get(sql[end], 0)
+    row = sql[start : end + 1]
+    names = tuple(_PARAMETER.findall(row))
+    return _Insert(sql[:start], _PARAMETER.sub("?", row), sql[end + 1 :], names)
 
 
 _WAL_S = 30.0

@@ -37,7 +37,7 @@ class Statements(Protocol):
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run one statement for each row of parameters."""
+        """Run an `INSERT ... VALUES (...)` for each row of parameters."""
         ...
 
 

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "create_app"]
 
+_CHAT = "/v1/chat/completions"
 _FEEDBACK_BYTES = 10_000
+_UNKNOWN_CALLER = 401
 _CLOSING_S = 0.5
 """Time beyond that of requests under way in which the log is written."""
 Endpoint = Callable[[Request], Awaitable[Any]]
@@ -112,7 +114,8 @@ class Server:
         self.metrics.note(record)
         self.board.note(record)
         self._telemetry.note(record, record.traceparent)
-        if self._log is not None:
+        # Whoever has no key could fill the log; such requests are counted above.
+        if self._log is not None and record.status != _UNKNOWN_CALLER:
             self._log.put(record)
 
     async def start(self) -> None:
@@ -317,7 +320,7 @@ def create_app(server: Server) -> Starlette:
         return docs_page()
 
     routes = [
-        Route("/v1/chat/completions", server.endpoints.chat, methods=["POST"]),
+        Route(_CHAT, server.endpoints.chat, methods=["POST"]),
         Route("/v1/completions", server.endpoints.completions, methods=["POST"]),
         Route("/v1/responses", server.endpoints.responses, methods=["POST"]),
         Route("/v1/models", server.list_models, methods=["GET"]),
@@ -340,15 +343,21 @@ def create_app(server: Server) -> Starlette:
     app.add_exception_handler(404, _no_such_path)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(Exception, _told)
-    guarded: Any = _HostGuard(app, server)
-    return guarded
+    front: Any = _Front(app, server)
+    return front
 
 
-class _HostGuard:
-    """Refuses names under which only other sites' pages would address a server without keys."""
+class _Front:
+    """What every request meets first.
+
+    It refuses names under which only other sites' pages would address a server without keys, and
+    takes chats to their endpoint by itself, which answers its own errors: the layers that catch
+    those of all other routes take as long as a tenth of what we add to an answer.
+    """
 
     def __init__(self, app: Starlette, server: Server) -> None:
         self._app = app
+        self._chat = server.endpoints.chat
         self._is_open = server.callers.asks_for_keys
         self._hosts = {name.lower() for name in server.settings.hosts} | {"localhost"}
 
@@ -361,8 +370,11 @@ class _HostGuard:
             )
             response = JSONResponse(problem.to_json(), problem.status)
             await response(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        elif scope.get("path") == _CHAT and scope["method"] == "POST":
+            answer = await self._chat(Request(scope, receive))
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _is_known(self, headers: list[tuple[bytes, bytes]]) -> bool:
         raw = next((value for name, value in headers if name == b"host"), b"")

@@ -484,7 +484,8 @@ async def read_json(request: Request, headers: Mapping[str, str], max_bytes: int
     except ClientDisconnect:
         raise ClientGoneError from None
     try:
-        body: Any = json.loads(b"".join(parts), parse_constant=_no_number, parse_float=_finite)
+        # Bytes that are no UTF-8 are a ValueError too.
+        body: Any = _JSON.decode(b"".join(parts).decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise ProblemError(400, "invalid-json", f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
@@ -499,6 +500,10 @@ def _finite(text: str) -> float:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+# Made once: that takes as long as to read a small document.
+_JSON = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 def _n_prompts(body: Mapping[str, Any]) -> int:

@@ -1,6 +1,7 @@
 """Running a server in this process until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -74,6 +75,10 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
+            # What is here now stays: looking through all of it again and again for garbage, with
+            # every request waiting, would take longer than most of them.
+            gc.collect()
+            gc.freeze()
             if not self.should_exit:
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
                 on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -26,7 +26,7 @@ __all__ = ["ServedModel", "Thinking", "UpstreamChat", "thinking_of"]
 _OURS = ("thinkroute",)
 _DONE = "[DONE]"
 # Log-probabilities that JSON has no word for; -9999 is what vLLM says instead.
-_CONSTANTS = {"-Infinity": -9999.0}
+_JSON = json.JSONDecoder(parse_constant={"-Infinity": -9999.0}.get)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ class UpstreamChat:
 
     def _parsed(self, raw: bytes) -> dict[str, Any]:
         try:
-            document: Any = json.loads(raw, parse_constant=_CONSTANTS.get)
+            document: Any = _JSON.decode(raw.decode("utf-8", "surrogatepass"))
         except ValueError as error:
             raise self._nonsense("it is no JSON") from error
         if not isinstance(document, dict):

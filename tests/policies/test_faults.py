@@ -1,8 +1,11 @@
 """Servers that fail in every way we know, and how often they are asked."""
 
 import asyncio
+import contextlib
+import json
 import sys
 import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -157,6 +160,59 @@ async def test_a_server_that_is_not_there(server: Server) -> None:
     await backend.aclose()
     assert caught.value.__cause__ is not None
     server.__init__()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def raw_server(handle: Handler) -> AsyncGenerator[str]:
+    """Serve on sockets; what is handled has ended when the block does."""
+    handlers: list[asyncio.Task[None] | None] = []
+
+    async def handled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await handle(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(handled, "127.0.0.1", 0) as listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        await asyncio.gather(*filter(None, handlers))
+
+
+async def test_a_connection_that_is_closed_without_a_word_is_named() -> None:
+    async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with raw_server(hang_up) as url:
+        backend = OpenAIBackend("m", url, max_retries=0)
+        with pytest.raises(BackendConnectionError, match=r"cannot be reached: \w+"):
+            await backend.generate(asked())
+        await backend.aclose()
+
+
+async def test_an_idle_connection_is_left_before_usual_servers_close_it() -> None:
+    n_connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        body = json.dumps(chat()).encode()
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        while True:
+            asking = (await reader.readuntil(b"\r\n\r\n")).lower().decode()
+            await reader.readexactly(int(asking.split("content-length: ")[1].split("\r\n")[0]))
+            writer.write(head.encode() + b"\r\n\r\n" + body)
+
+    async with raw_server(serve) as url:
+        backend = OpenAIBackend("m", url, max_retries=0)
+        for pause_s, n_expected in ((0.0, 1), (0.0, 1), (4.5, 2)):
+            await asyncio.sleep(pause_s)
+            await backend.generate(asked())
+            assert n_connections == n_expected
+        await backend.aclose()
 
 
 async def test_an_unknown_model_shows_what_the_server_says(server: Server) -> None:

@@ -35,7 +35,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 
 def test_the_backend_keeps_its_contract(driver: Driver) -> None:
     report = driver.call(OPTIONS, "contract", budgets=[0, 1, 3, 8, 16])
-    assert report == {"failures": [], "skipped": ["effort"]}
+    assert report == {"failures": [], "skipped": ["effort", "stream", "stream-ends"]}
 
 
 def test_loading_draws_no_bar_where_nobody_watches(driver: Driver) -> None:

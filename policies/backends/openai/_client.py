@@ -31,6 +31,9 @@ __all__ = ["ClientSettings", "OpenAIClient", "checked_url"]
 
 _T = TypeVar("_T")
 _CONNECT_S = 10.0
+# Below the 5 s after which servers built on uvicorn, vLLM among them, close a connection that is not
+# used: a request must not meet one that is about to be closed.
+_KEEP_ALIVE_S = 4.0
 _SLOW_DOWN = (429, 503)
 _NO_ACCESS = (401, 403)
 # Taken from the environment by the SDK; a server that the user names must not get them unasked.
@@ -205,7 +208,9 @@ class OpenAIClient:
                 failure.hint = self._key_hint(failure.hint)
             raise self._scrubbed(failure) from self._harmless(error)
         except openai.APIError as error:
-            detail = one_line(str(error.__cause__ or error))
+            # Some causes have no words of their own, such as a connection that was closed.
+            cause = error.__cause__ or error
+            detail = one_line(str(cause)) or type(cause).__name__
             failure = BackendConnectionError(
                 f"{settings.base_url} cannot be reached: {detail}",
                 backend=settings.backend,
@@ -323,6 +328,7 @@ def _new_client(settings: ClientSettings) -> "AsyncOpenAI":
             limits=httpx.Limits(
                 max_connections=settings.max_concurrency,
                 max_keepalive_connections=settings.max_concurrency,
+                keepalive_expiry=_KEEP_ALIVE_S,
             ),
             follow_redirects=False,
         ),

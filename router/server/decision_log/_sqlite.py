@@ -80,7 +80,7 @@ class SqliteDatabase:
         return self._statements.execute(sql, parameters)
 
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run one statement for each row of parameters."""
+        """Run an `INSERT ... VALUES (...)` for each row of parameters."""
         self._statements.execute_many(sql, rows)
 
     def lock(self, name: str) -> None:

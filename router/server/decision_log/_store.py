@@ -118,7 +118,7 @@ class Database(Protocol):
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run one statement for each row of parameters."""
+        """Run an `INSERT ... VALUES (...)` for each row of parameters."""
         ...
 
     def lock(self, name: str) -> None:

@@ -83,10 +83,10 @@ def test_a_first_answer_is_looked_at_and_both_calls_are_billed(url: str) -> None
 
 
 def test_what_a_first_answer_took_is_not_told_as_saved(url: str) -> None:
-    asked = {"model": "thinkroute:best", "thinkroute": {"explain": True}}
+    explained = {"explain": True}
     n_escalated = 0
     for prompt in PROMPTS[::4]:
-        answer = post(url, chat(prompt, **asked))
+        answer = post(url, chat(prompt, "thinkroute:best", thinkroute=explained))
         why, arm = answer.json()["thinkroute"], answer.headers["x-thinkroute-arm"]
         tokens = {one["arm"]: one["tokens"] for one in why["candidates"]}
         most = tokens["pocket-m:reasoning@max"] - tokens[arm]
@@ -219,6 +219,7 @@ def keys(**caps: Any) -> dict[str, KeySettings]:
 
 
 BEARER = {"authorization": f"Bearer {CANARY}"}
+ADMIN = {"authorization": "Bearer admins-own"}
 
 
 @cache
@@ -283,7 +284,8 @@ def test_a_key_is_asked_for_and_appears_nowhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with two_models(tmp_path, own=keys()) as (url, first, _):
+    admin = KeySettings(sha256=sha256(b"admins-own").hexdigest(), is_admin=True)
+    with two_models(tmp_path, own={**keys(), "admin": admin}) as (url, first, _):
         assert post(url, chat("Hi")).status_code == 401
         assert httpx.get(f"{url}/v1/models").status_code == 401
         assert httpx.get(f"{url}/").status_code == 401
@@ -292,12 +294,14 @@ def test_a_key_is_asked_for_and_appears_nowhere(
         answer = post(url, chat("Hi"), **BEARER)
         assert answer.status_code == 200
         assert post(url, chat("Hi", "nope"), **BEARER).status_code == 404
-        told = [answer.text, str(answer.headers)]
+        counted = httpx.get(f"{url}/metrics", headers=ADMIN).text
+        assert 'thinkroute_errors_total{code="invalid_api_key"} 1.0' in counted
+        told = [answer.text, str(answer.headers), counted]
         for seen in first.seen:
             told += [str(seen.headers), seen.raw.decode()]
     with contextlib.closing(read_log(tmp_path / "log.sqlite")) as log:
         callers = [row.request.caller for row in log.served()]
-    assert callers.count("team") == 2
+    assert callers == ["team", "team"]  # Whoever has no key does not fill the log.
     told += [caplog.text, *capsys.readouterr()]
     assert CANARY not in "".join(told)
     assert CANARY.encode() not in (tmp_path / "log.sqlite").read_bytes()
