@@ -2,7 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+    MutableMapping,
+)
 from typing import Any, TypeVar
 
 from ._problems import ClientGoneError, ProblemError
@@ -149,48 +157,56 @@ class EventStream:
         }
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in own.items()]
         error = "client-disconnected"
-        watch: asyncio.Task[None] | None = None
         try:
             await send({"type": "http.response.start", "status": 200, "headers": raw})
-            pump = self._working.start(self._pump(send))
-            watch = asyncio.ensure_future(self._watch(receive, send))
-            await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not pump.done():
-                pump.cancel()
-                await asyncio.wait({pump})
-            elif pump.cancelled():
-                problem = stopping()
-                error = problem.code
-                await send(_body(self._on_broken(problem), more=False))
-            else:
-                error = pump.result()
+            with self._kept_alive(send):
+                await self._working.for_client(receive, self._pump(send))
+            error = ""
+        except ClientGoneError:
+            pass
+        except ProblemError as problem:
+            error = problem.code
+            await send(_body(self._on_broken(problem), more=False))
         except OSError:
             pass  # The client has gone while something was being sent.
         finally:
-            if watch is not None:
-                watch.cancel()
-            with contextlib.suppress(RuntimeError):  # It is running: its own cancellation ends it.
-                await self._events.aclose()
+            await self._events.aclose()
             await self._on_end(error)
 
-    async def _pump(self, send: Send) -> str:
+    async def _pump(self, send: Send) -> None:
         async for data in self._events:
             if data:
                 self._is_silent = False
                 await send(_body(data, more=True))
         await send(_body(b"", more=False))
-        return ""
 
-    async def _watch(self, receive: Receive, send: Send) -> None:
-        """Return when the client has gone; until then keep silent connections open."""
-        gone = asyncio.ensure_future(_until_gone(receive))
+    @contextlib.contextmanager
+    def _kept_alive(self, send: Send) -> Generator[None]:
+        """Say something now and then where nothing is said, so that nobody closes the connection."""
+        loop = asyncio.get_running_loop()
+        comments: set[asyncio.Task[None]] = set()
+
+        def has_ended(comment: asyncio.Task[None]) -> None:
+            comments.discard(comment)
+            if not comment.cancelled():
+                comment.exception()  # Looked at: the next piece will meet it too.
+
+        def tick() -> None:
+            nonlocal next_tick
+            if self._is_silent and self._comment:
+                comment = asyncio.ensure_future(send(_body(self._comment, more=True)))
+                comments.add(comment)
+                comment.add_done_callback(has_ended)
+            self._is_silent = True
+            next_tick = loop.call_later(_KEEPALIVE_S, tick)
+
+        next_tick = loop.call_later(_KEEPALIVE_S, tick)
         try:
-            while not (await asyncio.wait({gone}, timeout=_KEEPALIVE_S))[0]:
-                if self._is_silent and self._comment:
-                    await send(_body(self._comment, more=True))
-                self._is_silent = True
+            yield
         finally:
-            gone.cancel()
+            next_tick.cancel()
+            for comment in comments:
+                comment.cancel()
 
 
 def _body(data: bytes, *, more: bool) -> Message:
