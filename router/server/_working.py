@@ -174,10 +174,16 @@ class EventStream:
             await self._on_end(error)
 
     async def _pump(self, send: Send) -> None:
+        is_first = True
         async for data in self._events:
             if data:
                 self._is_silent = False
                 await send(_body(data, more=True))
+            if data and is_first:
+                # What was sent is written at the end of a turn of the event loop: pieces that are
+                # there already would keep the first one back.
+                is_first = False
+                await asyncio.sleep(0)
         await send(_body(b"", more=False))
 
     @contextlib.contextmanager
