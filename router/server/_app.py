@@ -16,7 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from policies import BackendError, ConfigError, StoreError, Tokenizes
+from policies import (
+    BackendError,
+    ConfigError,
+    GenerationRequest,
+    StoreError,
+    Tokenizes,
+    user_message,
+)
 
 from .._admission import Conditions
 from .._completion import BackendPool
@@ -119,7 +126,14 @@ class Server:
             self._log.put(record)
 
     async def start(self) -> None:
-        """Open the log and the connections, load models, and become ready."""
+        """Open the log and the connections, load models, and become ready; once is enough.
+
+        Raises:
+            InvalidInputError: There is no such model.
+            BackendError: A model cannot be loaded.
+        """
+        if self._is_ready:
+            return
         if self.settings.log is not None:
             self._log = LogWriter(self._open_log)
         for pool in self._pools:
@@ -127,7 +141,9 @@ class Server:
         for model in {arm.model for arm in self.router.arms} - self.models.keys():
             backend = self._backends.get(model)
             if isinstance(backend, Tokenizes):
-                await backend.encode("ready?")  # Loads the model.
+                # Some load the model's words first, and the model itself when it is asked.
+                await backend.encode("ready?")
+                await backend.generate(GenerationRequest(user_message("ready?"), max_tokens=1))
         with contextlib.suppress(BackendError):  # An embedder that is down: requests say so.
             await self.router.admit("ready?", Conditions())
         self._is_ready = True

@@ -1,7 +1,7 @@
 """The OpenAPI document, and a page that shows it without loading anything from elsewhere."""
 
 import html
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import BaseModel
@@ -85,7 +85,7 @@ def openapi_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "thinkroute",
-            "version": version("thinkroute"),
+            "version": _version(),
             "description": "An OpenAI-compatible endpoint that decides, per query, whether the"
             " model thinks and for how long.",
         },
@@ -223,3 +223,11 @@ def _fields(schema: dict[str, Any]) -> str:
         for name in schema["properties"]
     )
     return f"<ul>{rows}</ul>"
+
+
+def _version() -> str:
+    """Return the installed version; where the code runs from a source folder there is none."""
+    try:
+        return version("thinkroute")
+    except PackageNotFoundError:
+        return "source"

@@ -38,6 +38,7 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
     Raises:
         ConfigError: The address cannot be listened on, or see `Server`.
         InvalidInputError: Something in the settings cannot be used.
+        BackendError: A model in this process cannot be loaded.
         MissingPrerequisiteError: A package of the extra `serve` is missing.
     """
     try:
@@ -74,6 +75,12 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
         """Tells when it listens, and ends what is still under way shortly before its time is up."""
 
         async def startup(self, sockets: Any = None) -> None:
+            # Here and not as the application starts, where uvicorn would tell the error its way.
+            try:
+                await server.start()
+            except BaseException:
+                await server.stop()
+                raise
             await super().startup(sockets)
             # What is here now stays: looking through all of it again and again for garbage, with
             # every request waiting, would take longer than most of them.
@@ -116,8 +123,8 @@ def run(router: Router, settings: "ServerSettings", on_ready: Callable[[str], No
             runner.run(serving.serve())
     except SystemExit as error:
         raise ConfigError(
-            f"{settings.host}:{settings.port} cannot be listened on, or the start failed",
-            hint="see the lines above; choose another --port",
+            f"{settings.host}:{settings.port} cannot be listened on",
+            hint="see the line above; choose another --port",
         ) from error
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -154,6 +154,7 @@ def test_the_log_of_a_server_is_read_by_the_other_commands(
         (("--reference", "nope"), 2, "unknown arm"),
         (("--log", "postgresql://ho st/db"), 2, "PostgreSQL"),
         (("--router", "nowhere"), 3, "nowhere"),
+        (("--backend", "pocket", "-B", "directory=/nowhere"), 3, "/nowhere cannot be loaded"),
         (("--api-key-file", "nokey"), 3, "--api-key-file nokey cannot be read"),
     ],
 )
