@@ -31,7 +31,7 @@ READY_TRAIN := $(VENV_TRAIN)/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-serve policies bench-router bench-lm-eval bench-peers bench-advisor study-page soak test-clients test-vllm test-train lock clean
+.PHONY: help demo test check format bench bench-serve policies bench-router bench-lm-eval bench-peers bench-advisor study-page soak test-clients test-vllm test-train docs lock clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,12 +96,21 @@ test-vllm: $(READY)  ## Run the tests against a real vLLM server on the CPU (3.5
 test-train: $(READY_TRAIN)  ## Run the tests that train models, ours and exported recipes (2 GB)
 	$(VENV_TRAIN)/bin/python -m pytest -m train --timeout 1800 $(TRAIN_TESTS) $(PYTEST_ARGS)
 
+docs: $(READY)  ## Write the documentation site to site/, check it, run what its pages show
+	$(BIN)/python scripts/write_cli_reference.py
+	$(BIN)/python scripts/write_policies_reference.py
+	$(BIN)/python scripts/write_api_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python scripts/check_site.py site
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not network" tests/docs \
+		--deselect tests/docs/test_study_page.py::test_the_committed_trial_is_what_the_script_writes $(PYTEST_ARGS)
+
 lock: $(READY)  ## Resolve the newest versions into constraints.txt and constraints-train.txt
 	$(BIN)/python scripts/write_constraints.py pocket,dev constraints.txt
 	$(BIN)/python scripts/write_constraints.py train,recipes,test constraints-train.txt torch==$(TORCH_VERSION)
 
 clean:  ## Remove environments, builds and caches
-	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers .venv-litellm .venv-clients* .venv-axolotl .venv-llamafactory build dist htmlcov .coverage*
+	rm -rf $(VENV) $(VENV_TRAIN) .venv-vllm .venv-lm-eval .venv-peers .venv-litellm .venv-clients* .venv-axolotl .venv-llamafactory build dist site htmlcov .coverage*
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(PACKAGES) tests benchmarks scripts) -name __pycache__ -type d -prune -exec rm -rf {} +
 

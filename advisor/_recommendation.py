@@ -423,3 +423,9 @@ class Recommendation(_Document, frozen=True):
     def option(self, letter: str | None) -> RecipeOption | None:
         """Return the option with this id, `None` if there is none."""
         return next((option for option in self.options if option.id == letter), None)
+
+    def _repr_html_(self) -> str:
+        """Return the recommendation as a notebook shows it."""
+        from ._notebook import recommendation_html
+
+        return recommendation_html(self)

@@ -118,6 +118,12 @@ class ArmComparison:
             "tasks": [asdict(row) for row in self.tasks],
         }
 
+    def _repr_html_(self) -> str:
+        """Return the comparison as a notebook shows it."""
+        from ._notebook import comparison_html
+
+        return comparison_html(self)
+
 
 def find_arm(name: str, arms: Iterable[str]) -> str:
     """Return the arm that a name means: `MODEL:POLICY`, or a policy that one model was asked with.

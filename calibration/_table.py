@@ -143,6 +143,12 @@ class MeasuredTable:
             ) from error
         return cls(cells, manifest["provenance"])
 
+    def _repr_html_(self) -> str:
+        """Return the table as a notebook shows it."""
+        from ._notebook import measured_table_html
+
+        return measured_table_html(self)
+
 
 def _read_member(path: Path, sha256: object) -> Iterable[dict[str, Any]]:
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._guarantee import CostFinding, Guarantee, MeasuredCost
     from ._objective import CostUnit, Objective, Price
     from ._outcomes import OutcomeMatrix
+    from ._replay import Replay
     from ._router import Router
     from .cascade._cascade import Cascade, CascadePlan
     from .cascade._cascade_fit import fit_cascade
@@ -108,6 +109,7 @@ __all__ = [
     "Predictions",
     "Price",
     "Reliability",
+    "Replay",
     "Reservation",
     "RoutedCompletion",
     "Router",
@@ -182,6 +184,7 @@ _MODULE_OF = {
     "Predictions": "model._model",
     "Price": "_objective",
     "Reliability": "evaluation._evaluation",
+    "Replay": "_replay",
     "Reservation": "_caps",
     "RoutedCompletion": "_completion",
     "Router": "_router",

@@ -164,9 +164,14 @@ class Decider:
         return self._resolved[objective]
 
     def decide(
-        self, prompts: Sequence[str], asked: Asked
+        self, prompts: Sequence[str], asked: Asked, expected: Predictions | None = None
     ) -> list[tuple[Decision, Reservation | None]]:
         """Return the decision for each prompt, and what was booked on the caller's account.
+
+        Args:
+            prompts: The texts that are routed.
+            asked: What is asked besides.
+            expected: What is expected of them, by the model if `None`.
 
         Raises:
             UnknownNameError: The router was fitted on no such task or task type.
@@ -175,7 +180,7 @@ class Decider:
         """
         start = perf_counter()
         rule = self.resolve(asked.objective)
-        predictions = self.predict(prompts, asked)
+        predictions = self.predict(prompts, asked) if expected is None else expected
         p_correct, cost = predictions.p_correct, self.cost(predictions, rule)
         late = self._late(predictions, rule)
         allowed = None if late is None else ~late

@@ -151,6 +151,12 @@ class Decision:
             "escalation": None if self.escalation is None else self.escalation._asdict(),
         }
 
+    def _repr_html_(self) -> str:
+        """Return the decision as a notebook shows it; it holds no part of the prompt."""
+        from ._notebook import decision_html
+
+        return decision_html(self)
+
 
 def cost_of_arms(
     predictions: Predictions, arms: tuple[Arm, ...], unit: CostUnit, prices: Mapping[str, Price]

@@ -93,6 +93,12 @@ class Explanation:
             "is_known": self.is_known,
         }
 
+    def _repr_html_(self) -> str:
+        """Return the explanation as a notebook shows it; it holds no part of the prompt."""
+        from ._notebook import explanation_html
+
+        return explanation_html(self)
+
 
 def explain_decision(
     decision: Decision, prompt: str, model: OutcomeModel, n_neighbours: int, is_known: bool

@@ -39,6 +39,7 @@ from ._guarantee import Guarantee
 from ._objective import CostUnit, Objective, Price
 from ._outcomes import OutcomeMatrix
 from ._parts import read_parts
+from ._replay import Replay, replay
 from ._selection import tradeoff_losing
 from ._stored import read_router, write_router
 from ._sync import run_sync
@@ -338,6 +339,27 @@ class Router:
         known = self._model.parameters.reference.seen
         hashes = [int(prompt_hashes([prompt])[0]) for prompt in prompts]
         return np.isin(np.array(hashes, dtype=np.uint64), known)
+
+    def replay(self, objective: Objective | None = None) -> Replay:
+        """Return what it decides on the questions that it remembers of its fit, at most 4,000.
+
+        By what was expected of them out of fold, beside what was measured; takes a second at most.
+
+        Args:
+            objective: What to optimise, the router's default if `None`.
+
+        Raises:
+            InvalidInputError: An arm has no cost in the objective's unit.
+            NoAdmissibleArmError: Even the cheapest arms cost more than its mean cost.
+        """
+        return replay(
+            self._model,
+            self._decider,
+            objective or self.objective,
+            self._document.tasks,
+            # With too few questions for folds no blends are compared.
+            is_out_of_fold=len(self._document.contenders) > 1,
+        )
 
     def decide(
         self,

@@ -44,8 +44,13 @@ def headline_sentence(result: "Evaluation") -> str:
     )
 
 
-def show_evaluation(result: "Evaluation") -> None:
-    """Print the headline, the rows, the metrics and what each hint is worth."""
+def show_evaluation(result: "Evaluation", *, is_drawn: bool = False) -> None:
+    """Print the headline, the rows, the metrics and what each hint is worth.
+
+    Args:
+        result: The evaluation.
+        is_drawn: Whether the router's curve is drawn under the rows.
+    """
     print_text(headline_sentence(result))
     own, point, cap = (
         result.headline_own_objective,
@@ -69,6 +74,10 @@ def show_evaluation(result: "Evaluation") -> None:
             else "looking at first answers: nothing is certified"
         )
     _show_rows(result)
+    if is_drawn:
+        from ._plots import evaluation_plot
+
+        print_text("\n".join([*evaluation_plot(result), ""]))
     _show_metrics(result)
     _show_hints(result)
     for line in _remarks(result):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ._output import harmless
 
-__all__ = ["Page", "page_width", "wrap_command"]
+__all__ = ["GUTTER", "Page", "page_width", "wrap_command"]
 
 GUTTER = 10
 """Columns that headings take; texts stand to their right."""
@@ -102,6 +102,11 @@ class Page:
         room = self.width - GUTTER - len(bullet) - len(tail)
         short = textwrap.shorten(harmless(text), max(room, _LEAST), placeholder=" ...")
         self.text(f"{short}{tail}", bullet=bullet)
+
+    def drawing(self, lines: Iterable[str]) -> None:
+        """Add lines as they are, under the texts."""
+        for line in lines:
+            self._add(harmless(line), "")
 
     def command(self, command: str, *, indent: int = 0) -> None:
         """Add a command that can be copied, over several lines if it is long."""

@@ -19,6 +19,7 @@ __all__ = [
     "NExamples",
     "Objective",
     "PassRate",
+    "Report",
     "Row",
     "Short",
     "Size",
@@ -174,6 +175,14 @@ PassRate = Annotated[
         help="Share of sampled answers that the model gets right now, in [0, 1]; tells whether"
         " reinforcement learning has a signal.",
         rich_help_panel=_DATA,
+    ),
+]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.html",
+        help="Also write the answer, with plots, to this file; it opens in any browser.",
+        rich_help_panel=_OUTPUT,
     ),
 ]
 Row = Annotated[

@@ -1,11 +1,13 @@
 """The printed answer of `advisor recommend`."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from . import _recommend_brief as brief
-from ._page import Page, page_width
+from ._page import GUTTER, Page, page_width
+from ._plots import recommendation_plot
 from ._recommend_words import (
     amount,
     cost_range,
@@ -48,21 +50,31 @@ def show_recommendation(answer: "Recommendation", *, detail: Detail = "usual") -
         answer: The recommendation.
         detail: How much of it.
     """
-    recommendation_page(answer, width=page_width(), detail=detail).print()
+    is_drawn = sys.stdout.isatty()
+    recommendation_page(answer, width=page_width(), detail=detail, is_drawn=is_drawn).print()
 
 
-def recommendation_page(answer: "Recommendation", *, width: int, detail: Detail = "usual") -> Page:
+def recommendation_page(
+    answer: "Recommendation", *, width: int, detail: Detail = "usual", is_drawn: bool = False
+) -> Page:
     """Return a recommendation as a page.
 
     Args:
         answer: The recommendation.
         width: Columns of a line.
         detail: How much of it.
+        is_drawn: Whether the options' intervals are drawn too.
     """
     page = Page(width)
     for write in _sections(detail):
         write(page, answer)
+        if is_drawn and write in {_options, _options_in_full}:
+            _drawing(page, answer)
     return page
+
+
+def _drawing(page: Page, answer: "Recommendation") -> None:
+    page.drawing(recommendation_plot(answer, width=page.width - GUTTER))
 
 
 def _sections(detail: Detail) -> "tuple[Callable[[Page, Recommendation], None], ...]":

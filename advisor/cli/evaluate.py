@@ -1,5 +1,6 @@
 """`advisor evaluate`: how a router does on questions it was not fitted on."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,14 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(help="Draw accuracy over tokens: FILE.png, .svg or .pdf.")
     ] = None,
+    text_plot: Annotated[
+        bool | None,
+        typer.Option(
+            "--text-plot/--no-text-plot",
+            help="Draw the router beside the fixed arms in plain characters; by default on a"
+            " terminal only.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare the router with fixed choices on held-out questions (grouped cross-validation).
@@ -70,7 +79,7 @@ def evaluate(
     if as_json:
         print_json({"run": str(run), **loaded.to_json(), **result.to_json()})
         return
-    show_evaluation(result)
+    show_evaluation(result, is_drawn=sys.stdout.isatty() if text_plot is None else text_plot)
     if plot is not None:
         print_text(f"picture: {plot}")
     for line in words:

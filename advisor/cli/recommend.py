@@ -43,6 +43,7 @@ def recommend(
     row: o.Row = None,
     short: o.Short = False,
     full: o.Full = False,
+    report: o.Report = None,
     as_json: o.Json = False,
 ) -> None:
     """Recommend how to train: direct answers, reasoning or both, at what price, and why.
@@ -51,7 +52,7 @@ def recommend(
 
     Every figure names the cell it comes from; what was not said is assumed, and listed. Where
     nothing measured or published supports a choice it abstains with exit code 6, naming what
-    loses least and what to measure first.
+    loses least and what to measure first. On a terminal the options' intervals are drawn as well.
     """
     from advisor import recommend as advise
     from policies import InvalidSizeError
@@ -107,6 +108,11 @@ def recommend(
         notes.append(unused[0] if unused else _reading(study, request.corpus))
     for text in notes:
         note(f"note: {text}")
+    if report is not None:
+        from ..report import recommendation_page, write_page
+
+        write_page(recommendation_page(answer), report)
+        note(f"wrote {report}")
     if as_json:
         print_json(answer.to_json())
     elif row is not None:

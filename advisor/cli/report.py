@@ -1,4 +1,4 @@
-"""`advisor report savings`: what a server's decision log says that routing saved."""
+"""`advisor report`: a page of what was measured, and what a server's log says that routing saved."""
 
 import math
 import re
@@ -10,23 +10,31 @@ import typer
 
 from ._exit import ExitCode
 from ._output import format_flops, format_interval, note, print_json, print_table, print_text, table
+from ._report_page import PathOrCommand, page
 
 if TYPE_CHECKING:
     from router.server.decision_log import ArmSavings, Compared, Estimate, Savings
 
 __all__ = ["report"]
 
-report = typer.Typer(no_args_is_help=True, help="What a server's decision log tells.")
+report = typer.Typer(
+    cls=PathOrCommand,
+    no_args_is_help=True,
+    help="Write a page of what was measured, or tell what a server's log says.",
+)
 
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
 @report.callback()
 def _root() -> None:
-    """Tell what a server's decision log says.
+    """Write a page of what was measured, fitted or studied, or tell what a server's log says.
 
-    Example: advisor report savings decisions.sqlite --since 7d
+    Example: advisor report runs/first --out first.html
     """
+
+
+report.command("page")(page)
 
 
 @report.command("savings")

@@ -134,6 +134,14 @@ def show_table(
     policy: Annotated[
         str | None, typer.Option(help="Of a study: only this policy, such as reasoning@max.")
     ] = None,
+    plot: Annotated[
+        bool,
+        typer.Option(
+            "--plot",
+            help="Of a run: also draw, per task, accuracy over FLOPs (or tokens) and over budgets,"
+            " in plain characters as wide as COLUMNS.",
+        ),
+    ] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Show one table, study or figure, with its interval or its source and grade.
@@ -141,6 +149,7 @@ def show_table(
     Example: advisor tables show 2509.22193v2/T1/general/math-oe/3B/ift
 
     Figures are cited by such ids; `advisor tables show NAME` prints those of a table.
+    `advisor tables show RUN --plot` draws your own.
     """
     from calibration.published import find_cell, is_cell_id, load_published, published_tables
     from policies import DataFileError, UnknownNameError
@@ -148,6 +157,11 @@ def show_table(
     from ..study._catalog import is_study, shipped_studies
 
     wanted = StudyFilter(size, corpus, ratio, order, seed, task, policy)
+    path = Path(name)
+    is_published = name in {entry.name for entry in published_tables()}
+    is_run = path.exists() and not (is_published and not (path / "table.json").exists())
+    if plot:
+        _check_plot(name, is_run and not is_study(name), as_json)
     if is_study(name):
         _show_study(name, wanted, as_json)
         return
@@ -159,10 +173,8 @@ def show_table(
         else:
             print_pooled(studied)
         return
-    path = Path(name)
-    is_published = name in {entry.name for entry in published_tables()}
-    if path.exists() and not (is_published and not (path / "table.json").exists()):
-        _show_measured(path, as_json)
+    if is_run:
+        _show_measured(path, as_json, plot)
     elif is_cell_id(name):
         found = find_cell(name)
         if as_json:
@@ -213,7 +225,27 @@ def _refuse_filters(name: str, wanted: StudyFilter) -> None:
         )
 
 
-def _show_measured(path: Path, as_json: bool) -> None:
+def _check_plot(name: str, is_run: bool, as_json: bool) -> None:
+    """Refuse to draw what is no run, or into a JSON document.
+
+    Raises:
+        InvalidInputError: It cannot be drawn.
+    """
+    from policies import InvalidInputError
+
+    if as_json:
+        raise InvalidInputError(
+            "--plot and --json exclude each other", hint="leave one out", code="contradiction"
+        )
+    if not is_run:
+        raise InvalidInputError(
+            f"--plot draws the cells of a run, but {name!r} is none",
+            hint="give a folder that advisor calibrate or advisor tables import wrote",
+            code="contradiction",
+        )
+
+
+def _show_measured(path: Path, as_json: bool, plot: bool) -> None:
     from calibration import MeasuredTable
 
     measured = MeasuredTable.load(path)
@@ -224,6 +256,10 @@ def _show_measured(path: Path, as_json: bool) -> None:
         print_json(document)
     else:
         print_table(cells_table(str(path), _told_apart(measured.cells)))
+        if plot:
+            from ._plots import cells_plots
+
+            print_text("\n".join(cells_plots(measured.cells)))
 
 
 def _told_apart(cells: "Sequence[Cell]") -> "list[Cell]":

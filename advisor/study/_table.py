@@ -137,6 +137,12 @@ class StudyTable:
 
         return StudyEvidence(self, source=source)
 
+    def _repr_html_(self) -> str:
+        """Return the study as a notebook shows it, the seeds of a recipe pooled."""
+        from ._notebook import study_html
+
+        return study_html(self)
+
 
 def _check_results(results: tuple[StudentResult, ...]) -> None:
     """Refuse students that are there twice, and cells that contradict themselves or each other.

@@ -166,6 +166,12 @@ class Evaluation:
         }
         return cast("dict[str, Any]", _finite(document))
 
+    def _repr_html_(self) -> str:
+        """Return the evaluation as a notebook shows it."""
+        from ._evaluation_html import evaluation_html
+
+        return evaluation_html(self)
+
 
 def _finite(value: object) -> object:
     if isinstance(value, float):

@@ -154,6 +154,12 @@ class Finding:
         ]
         return {**document, "agreement": self.agreement.value}
 
+    def _repr_html_(self) -> str:
+        """Return the finding as a notebook shows it."""
+        from ._notebook import finding_html
+
+        return finding_html(self)
+
 
 def intervals_over(rows: Sequence[Row]) -> str:
     """Return the sentence that says what intervals of accuracies are over."""

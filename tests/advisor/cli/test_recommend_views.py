@@ -452,7 +452,8 @@ def test_a_terminal_gets_colour_unless_it_is_unwanted(monkeypatch: pytest.Monkey
             show_recommendation(answer)
         return screen.getvalue()
 
-    plain = "".join(f"{line}\n" for line in printed(answer, 90))
+    page = recommendation_page(answer, width=90, is_drawn=True)
+    plain = "".join(f"{line}\n" for line in page.lines)
     coloured = shown()
     assert coloured != plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
