@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from calibration import Progress
 
-__all__ = ["live_cells"]
+__all__ = ["folds_bar", "live_cells"]
 
 _ROWS = 24
 """Cells that are shown; the ones that changed last."""
@@ -108,3 +108,23 @@ class _Cells:
             rows.append((arm, task, str(n), accuracy, str(counts["cut"]), str(counts["error"])))
         columns = ("arm", "task", "n", "accuracy [95%]", "cut", "err")
         return table("so far", columns, sorted(rows))
+
+
+@contextmanager
+def folds_bar() -> "Generator[Callable[[int, int], None] | None]":
+    """Yield a callback that keeps a bar of folds on stderr; `None` off a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("folds", total=None)
+
+        def show(n_done: int, n_total: int) -> None:
+            bar.update(task, completed=n_done, total=n_total)
+
+        yield show

@@ -1,13 +1,12 @@
 """`advisor report PATH`: one HTML page of what was measured, fitted or studied."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from ._live import folds_bar
 from ._output import print_json, print_text
 
 __all__ = ["PathOrCommand", "page"]
@@ -53,7 +52,7 @@ def page(
     if len(sources) == 2:
         made = compared_page(*sources)
     else:
-        with _progress() as show:
+        with folds_bar() as show:
             made = page_of(sources[0], evaluates=evaluate, progress=show)
     write_page(made, out)
     if as_json:
@@ -71,23 +70,3 @@ def page(
     for line in (*made.lead, *made.notes):
         print_text(line)
     print_text(f"page: {out} ({out.stat().st_size / 2**20:.1f} MiB)")
-
-
-@contextmanager
-def _progress() -> "Generator[Callable[[int, int], None] | None]":
-    """Yield a callback that keeps a bar on stderr; `None` off a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("folds", total=None)
-
-        def show(n_done: int, n_total: int) -> None:
-            bar.update(task, completed=n_done, total=n_total)
-
-        yield show

@@ -1,14 +1,13 @@
 """`advisor evaluate`: how a router does on questions it was not fitted on."""
 
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._evaluation_views import show_evaluation
+from ._live import folds_bar
 from ._output import print_json, print_text
 from ._runs import ArmsOption, ModelsOption, RunArgument, TasksOption, load_checked
 
@@ -64,7 +63,7 @@ def evaluate(
     from router import Router
     from router import evaluate as judge
 
-    with _progress() as show:
+    with folds_bar() as show:
         result = judge(
             loaded.records,
             reference=reference,
@@ -100,23 +99,3 @@ def _check_picture(path: Path) -> None:
         )
     if not path.parent.is_dir():
         raise InvalidInputError(f"there is no folder {str(path.parent)!r}", hint="create it first")
-
-
-@contextmanager
-def _progress() -> "Generator[Callable[[int, int], None] | None]":
-    """Yield a callback that keeps a bar on stderr; `None` off a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("folds", total=None)
-
-        def show(n_done: int, n_total: int) -> None:
-            bar.update(task, completed=n_done, total=n_total)
-
-        yield show

@@ -19,7 +19,8 @@ from ._advised_words import (
     ranged,
 )
 from ._blocks import Block, Chart, Column, Prose, Table
-from ._charts import Axis, Point, xy_chart
+from ._charts import xy_chart
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from .._recommendation import Recommendation

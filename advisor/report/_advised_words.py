@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._charts import Axis
+from ._points import Axis
 
 if TYPE_CHECKING:
     from .._recommendation import Accuracy, CostRange, Difference, RecipeOption, Recommendation

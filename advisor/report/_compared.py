@@ -8,7 +8,8 @@ from calibration import Outcome, compare_arms
 from calibration.statistics import holm
 
 from ._blocks import Block, Column, Page, Prose, Section, Table
-from ._charts import Axis, Point, dot_chart
+from ._charts import dot_chart
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from calibration import ArmComparison, ComparisonRow, CostDifference, OutcomeRecord

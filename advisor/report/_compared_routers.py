@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from calibration.statistics import clustered_mean_interval, wilson_interval
 
 from ._blocks import Block, Column, Page, Prose, Section, Table
-from ._charts import Axis, Point, dot_chart
+from ._charts import dot_chart
 from ._figures import objective_words, ranged
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from router import Decision, Replay, Router

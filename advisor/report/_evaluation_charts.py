@@ -6,8 +6,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ._blocks import Block, Chart, Column, Prose, Table
-from ._charts import Axis, Point, xy_chart
+from ._charts import xy_chart
 from ._figures import ACCURACY, figure
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from router import Evaluation, Reliability

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from ._charts import Axis
+from ._points import Axis
 
 if TYPE_CHECKING:
     from router import Objective

@@ -9,7 +9,8 @@ from calibration import pareto_front
 from policies import MAX
 
 from ._blocks import Block, Column, Prose, Section, Table
-from ._charts import Axis, Point, Step, step_chart, xy_chart
+from ._charts import step_chart, xy_chart
+from ._points import Axis, Point, Step
 from ._pooling import PooledArm, pooled_arms
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from calibration.statistics import clustered_mean_interval, wilson_interval
 
 from ._blocks import Block, Chart, Column, Prose, Table
-from ._charts import Axis, Point, xy_chart
+from ._charts import xy_chart
 from ._figures import ACCURACY, amount, figure, ranged, unit_words
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from router import Replay, Router

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from calibration.statistics import wilson_interval
 
 from ._blocks import Block, Column, Facts, Page, Prose, Section, Table
-from ._charts import Axis, Point, share_chart
+from ._charts import share_chart
 from ._evaluated import evaluation_sections
 from ._figures import figure, objective_words, ranged
+from ._points import Axis, Point
 from ._replayed import gain_blocks, lead_words
 from ._router_about import about_blocks
 

@@ -21,7 +21,8 @@ from ..study.findings import (
     write_measure,
 )
 from ._blocks import Block
-from ._charts import Axis, Point, xy_chart
+from ._charts import xy_chart
+from ._points import Axis, Point
 
 if TYPE_CHECKING:
     from calibration import Cell
