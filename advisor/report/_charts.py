@@ -228,7 +228,7 @@ def dot_chart(
     ]
     spec = {
         "$schema": _SCHEMA,
-        "height": {"step": 20},
+        "height": 20 * max(len(order), 1),
         "data": {"values": rows},
         "layer": layers,
     }

@@ -1,11 +1,14 @@
 """Two runs side by side: the numbers of the paired comparison, and what cannot be paired."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from advisor.report import Chart, Table, render
+import pytest
+
+from advisor.report import Chart, Table, render, write_page
 from advisor.report._compared import compared_runs
 from calibration import Outcome, OutcomeRecord, compare_arms
-from tests.advisor.report.opened import HOSTILE
+from tests.advisor.report.opened import HOSTILE, Opened, chromium
 from tests.router.conftest import draw_records
 
 NAMES = ("before", "after")
@@ -79,6 +82,17 @@ def test_what_cannot_be_paired_is_told() -> None:
     assert "Only before has measured toy:direct." in page.notes
     errors = [replace(record, outcome=Outcome.ERROR) for record in records]
     assert compared_runs(NAMES, (records, errors)).sections == ()
+
+
+@pytest.mark.browser
+def test_a_comparison_is_drawn_quiet(tmp_path: Path) -> None:
+    records = draw_records(60)
+    out = tmp_path / "page.html"
+    write_page(compared_runs(NAMES, (better(records, "direct"), records)), out)
+    with chromium() as browser:
+        opened = Opened(browser, out, viewport={"width": 390, "height": 800})
+        assert opened.is_quiet(), (opened.complaints, opened.asked)
+        assert opened.page.locator(".plot svg").count() == 1
 
 
 def test_names_reach_the_page_escaped() -> None:
