@@ -114,11 +114,15 @@ def compared_page(first: Source, second: Source) -> Page:
         from ._compared_routers import compared_routers
 
         return compared_routers(names, (first.path, second.path))
+    if first.kind == second.kind == "study":
+        from ._compared_studies import compared_studies
+
+        return compared_studies(names, (str(first.path), str(second.path)))
     for source in (first, second):
         if source.kind not in ("run", "outcomes"):
             raise InvalidInputError(
                 f"{source.path} is a {source.kind}: it keeps no answers that could be paired",
-                hint="give two runs, two files of outcomes, or two routers",
+                hint="give two runs, two files of outcomes, two routers or two studies",
             )
     from ._compared import compared_runs
 

@@ -85,7 +85,7 @@ def test_the_usual_name_of_a_page_is_told(
         (("nowhere",), 3, "there is nothing at nowhere"),
         (("a", "b", "c"), 2, "3 paths are given"),
         (("pocket-study", "--out", "page.pdf"), 2, "'page.pdf' is no page"),
-        (("pocket-study", "pocket-study"), 2, "keeps no answers"),
+        (("pocket-study", "nowhere"), 3, "there is nothing at nowhere"),
     ],
 )
 def test_what_cannot_be_shown_is_told_in_a_line(
