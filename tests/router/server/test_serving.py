@@ -540,6 +540,19 @@ def test_completions_of_a_models_own_name_are_passed_on_as_they_are(
     assert (seen.path, seen.body) == ("/v1/completions", body)
 
 
+def test_prompts_that_were_answered_before_one_failed_are_logged_with_their_tokens(
+    start: Start, upstream: UpstreamServer, rows: Callable[[int], list[ServedRequest]]
+) -> None:
+    upstream.fault = lambda seen: Fault(status=500 if HARD in seen.raw.decode() else 200)
+    url = start(retry=RetrySettings(max_retries=0))
+    answer = post(url, {"model": "thinkroute", "prompt": [EASY, HARD]}, "/v1/completions")
+    assert answer.status_code == 502
+    found = rows(2)
+    assert {row.status for row in found} == {502}
+    assert {row.error for row in found} == {answer.json()["error"]["code"]}
+    assert sorted(row.usage is not None for row in found) == [False, True]
+
+
 def test_completions_of_the_router_are_questions(start: Start, upstream: UpstreamServer) -> None:
     answer = post(start(), {"model": "thinkroute", "prompt": [EASY, HARD]}, "/v1/completions")
     assert [choice["index"] for choice in answer.json()["choices"]] == [0, 1]
