@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._ceilings import Ceilings
     from ._check_replay import ReplayCheck, check_replay
     from ._compare import ArmComparison, ComparisonRow, CostDifference, compare_arms
-    from ._front import pareto_front
+    from ._front import front_of, pareto_front
     from ._judging import JudgedRun, judge_run
     from ._lengths import CellLengths, length_curves
     from ._models import ModelFacts, architecture_of, describe_model
@@ -89,6 +89,7 @@ __all__ = [
     "check_replay",
     "compare_arms",
     "describe_model",
+    "front_of",
     "judge_run",
     "length_curves",
     "load_outcomes",
@@ -145,6 +146,7 @@ _HOMES = {
     "DifficultyBins": ".compute_optimal",
     "DifficultyCell": ".compute_optimal",
     "best_per_difficulty": ".compute_optimal",
+    "front_of": "._front",
     "pareto_front": "._front",
     "describe_model": "._models",
     "judge_run": "._judging",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ._outcomes import Cell
 
-__all__ = ["pareto_front"]
+__all__ = ["front_of", "pareto_front"]
 
 
 def pareto_front(cells: Sequence[Cell]) -> frozenset[int]:
@@ -25,15 +25,28 @@ def pareto_front(cells: Sequence[Cell]) -> frozenset[int]:
         rows = [i for i in rows if cells[i].n]
         by_flops = all(cells[i].mean_flops is not None for i in rows)
         costs = {i: _cost(cells[i], by_flops=by_flops) for i in rows}
-        known = [i for i in rows if not math.isnan(costs[i])]
-        # From the cheapest on, and the most accurate first among equal costs.
-        known.sort(key=lambda i: (costs[i], -cells[i].accuracy))
-        best, best_cost = -math.inf, math.nan
-        for i in known:
-            is_tie = cells[i].accuracy == best and costs[i] == best_cost
-            if cells[i].accuracy > best or is_tie:
-                found.add(i)
-                best, best_cost = cells[i].accuracy, costs[i]
+        front = front_of([costs[i] for i in rows], [cells[i].accuracy for i in rows])
+        found.update(rows[place] for place in front)
+    return frozenset(found)
+
+
+def front_of(costs: Sequence[float], accuracies: Sequence[float]) -> frozenset[int]:
+    """Return the positions of the points that no other one beats; see `pareto_front`.
+
+    Args:
+        costs: Their costs; a point of NaN is on no front.
+        accuracies: Their accuracies.
+    """
+    known = [i for i, cost in enumerate(costs) if not math.isnan(cost)]
+    # From the cheapest on, and the most accurate first among equal costs.
+    known.sort(key=lambda i: (costs[i], -accuracies[i]))
+    found: set[int] = set()
+    best, best_cost = -math.inf, math.nan
+    for i in known:
+        is_tie = accuracies[i] == best and costs[i] == best_cost
+        if accuracies[i] > best or is_tie:
+            found.add(i)
+            best, best_cost = accuracies[i], costs[i]
     return frozenset(found)
 
 

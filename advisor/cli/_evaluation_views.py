@@ -9,18 +9,6 @@ if TYPE_CHECKING:
 
 __all__ = ["headline_sentence", "show_evaluation"]
 
-_SHOWN_METRICS = (
-    ("aiq", "AIQ (mean accuracy over tokens)"),
-    ("aiq_fixed", "AIQ of the fixed arms' hull"),
-    ("headroom", "headroom, cheapest against reference"),
-    ("headroom_hull", "headroom over the hull of all arms"),
-    ("apgr", "APGR over tokens"),
-    ("apgr_calls", "APGR over calls"),
-    ("cpt50", "CPT(50%), share of extra tokens"),
-    ("cpt80", "CPT(80%), share of extra tokens"),
-    ("tokens_to_best", "tokens for the best arm - 0.5 points"),
-)
-
 
 def headline_sentence(result: "Evaluation") -> str:
     """Return the first line: what is certified, against what, and the fixed cap beside it."""
@@ -106,7 +94,7 @@ def _show_rows(result: "Evaluation") -> None:
 def _show_metrics(result: "Evaluation") -> None:
     metrics = result.metrics
     rows: list[tuple[str, str]] = []
-    for name, words in _SHOWN_METRICS:
+    for name, words in metrics.titles.items():
         value: float | None = getattr(metrics, name)
         ends = metrics.intervals.get(name)
         if value is None:

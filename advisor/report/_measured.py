@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from calibration import pareto_front
+from calibration import front_of, pareto_front
 from policies import MAX
 
 from ._blocks import Block, Column, Prose, Section, Table
@@ -95,7 +95,7 @@ def _front_chart(kind: str, arms: "Sequence[PooledArm]", *, n_tasks: int) -> Blo
     by_flops = all(arm.flops is not None for arm in arms)
     cost = _FLOPS if by_flops else _TOKENS
     costs = [_cost(arm, by_flops=by_flops) for arm in arms]
-    on_front = _front(arms, costs)
+    on_front = front_of(costs, [arm.accuracy for arm in arms])
     points = [
         Point(
             f"{arm.model}:{arm.policy}",
@@ -158,20 +158,6 @@ def _budget_charts(kind: str, arms: "Sequence[PooledArm]") -> list[Block]:
             joins="series",
         )
     ]
-
-
-def _front(arms: "Sequence[PooledArm]", costs: Sequence[float]) -> frozenset[int]:
-    """Return which arms are on the front, as `calibration.pareto_front` says of cells."""
-    known = [index for index, cost in enumerate(costs) if not math.isnan(cost)]
-    known.sort(key=lambda index: (costs[index], -arms[index].accuracy))
-    found: set[int] = set()
-    best = (-math.inf, math.nan)
-    for index in known:
-        here = (arms[index].accuracy, costs[index])
-        if here[0] > best[0] or here == best:
-            found.add(index)
-            best = here
-    return frozenset(found)
 
 
 def _cost(arm: "PooledArm", *, by_flops: bool) -> float:

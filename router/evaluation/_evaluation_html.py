@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluation_html"]
 
-_METRICS = (
-    ("aiq", "AIQ (mean accuracy over tokens)"),
-    ("aiq_fixed", "AIQ of the fixed arms' hull"),
-    ("headroom", "headroom, cheapest against reference"),
-    ("headroom_hull", "headroom over the hull of all arms"),
-    ("apgr", "APGR over tokens"),
-    ("apgr_calls", "APGR over calls"),
-    ("cpt50", "CPT(50%), share of extra tokens"),
-    ("cpt80", "CPT(80%), share of extra tokens"),
-    ("tokens_to_best", "tokens for the best arm - 0.5 points"),
-)
 _OF_PAIR = frozenset({"headroom", "apgr", "apgr_calls", "cpt50", "cpt80"})
 
 
@@ -102,7 +91,7 @@ def _row(row: "EvaluationRow") -> Sequence[Entry]:
 
 def _metrics(result: "Evaluation") -> Iterable[Sequence[Entry]]:
     metrics = result.metrics
-    for name, words in _METRICS:
+    for name, words in metrics.titles.items():
         value: float | None = getattr(metrics, name)
         ends = metrics.intervals.get(name) or (None, None)
         n = metrics.n_pair if name in _OF_PAIR else metrics.n

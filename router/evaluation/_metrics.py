@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ class Metrics:
     """The numbers that sum a router up; `None` where one is undefined, and `notes` say why.
 
     Attributes:
+        titles: What short tables call those that they show, in their order.
         aiq: Mean accuracy of the hull of the router's curve with the cheapest and the best arm,
             from the cheapest arm's tokens to the dearest arm's.
         aiq_fixed: The same of the hull of the fixed arms: what random mixing can have.
@@ -50,6 +52,18 @@ class Metrics:
         n: Questions on which all arms were measured.
         n_pair: Questions on which cheapest and reference arm were measured.
     """
+
+    titles: ClassVar[Mapping[str, str]] = {
+        "aiq": "AIQ (mean accuracy over tokens)",
+        "aiq_fixed": "AIQ of the fixed arms' hull",
+        "headroom": "headroom, cheapest against reference",
+        "headroom_hull": "headroom over the hull of all arms",
+        "apgr": "APGR over tokens",
+        "apgr_calls": "APGR over calls",
+        "cpt50": "CPT(50%), share of extra tokens",
+        "cpt80": "CPT(80%), share of extra tokens",
+        "tokens_to_best": "tokens for the best arm - 0.5 points",
+    }
 
     aiq: float | None
     aiq_fixed: float | None
